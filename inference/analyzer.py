@@ -1,0 +1,54 @@
+"""Photo -> faces: detection, alignment and attributes, in order."""
+
+from pathlib import Path
+
+import numpy as np
+
+from inference.alignment import default_points, points
+from inference.attributes import WEIGHTS, Attributes
+from inference.detector import Detector
+from inference.faces import BoundingBox, Detection, Face, Keypoints
+
+
+class FaceAnalyzer:
+    """Finds every face of a photo and reads its emotion, gender and age.
+
+    Loading takes seconds, so make one and keep it. Not safe to share between threads.
+    """
+
+    def __init__(self, weights: Path = WEIGHTS) -> None:
+        self._detector = Detector()
+        self._attributes = Attributes(weights)
+
+    def analyze(self, image: np.ndarray) -> list[Face]:
+        """
+        Args:
+            image: (height, width, 3) uint8 RGB, upright.
+
+        Returns:
+            Faces left to right, in pixels of `image`.
+        """
+        return self._read(image, self._detector.detect(image))
+
+    def analyze_crop(self, image: np.ndarray) -> list[Face]:
+        """Take the whole picture as one face, such as a FER2013 picture or a UTKFace chip.
+
+        Args:
+            image: (height, width, 3) uint8 RGB, a face crop with little around the face.
+
+        Returns:
+            Exactly one face; its confidence is 0 where no face was seen in the picture, and its
+            landmarks are then those of an average crop.
+        """
+        height, width = image.shape[:2]
+        whole = BoundingBox(0, 0, width, height)
+        average = Keypoints(*map(tuple, default_points(width, height).tolist()))
+        return self._read(image, [self._detector.locate(image) or Detection(whole, 0.0, average)])
+
+    def _read(self, image: np.ndarray, detections: list[Detection]) -> list[Face]:
+        landmarks = np.array([points(detection.keypoints) for detection in detections])
+        readings = self._attributes.read(image, landmarks)
+        return [
+            Face(detection.box, detection.confidence, detection.keypoints, *reading)
+            for detection, reading in zip(detections, readings)
+        ]

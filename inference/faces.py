@@ -1,0 +1,132 @@
+"""What the analyzer finds in a photo: plain frozen dataclasses."""
+
+from dataclasses import dataclass, replace
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundingBox:
+    """A rectangle in pixels of the upright photo; (x, y) is its top left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @property
+    def center(self) -> Point:
+        return self.x + self.width / 2, self.y + self.height / 2
+
+    def to_dict(self) -> list[int]:
+        return [round(value) for value in (self.x, self.y, self.width, self.height)]
+
+
+@dataclass(frozen=True, slots=True)
+class Keypoints:
+    """MTCNN's five landmarks, (x, y) in pixels of the upright photo; left is the picture's left."""
+
+    left_eye: Point
+    right_eye: Point
+    nose: Point
+    mouth_left: Point
+    mouth_right: Point
+
+    def to_dict(self) -> dict[str, list[float]]:
+        return {name: [round(value, 1) for value in getattr(self, name)] for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A face that the detector found; confidence is ONet's probability of a face, 0 to 1."""
+
+    box: BoundingBox
+    confidence: float
+    keypoints: Keypoints
+
+
+@dataclass(frozen=True, slots=True)
+class Emotion:
+    """Probabilities (sum 1) in the order of EMOTIONS."""
+
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        return EMOTIONS[self.probabilities.index(max(self.probabilities))]
+
+    @property
+    def probability(self) -> float:
+        """Of the label."""
+        return max(self.probabilities)
+
+    def to_dict(self) -> dict:
+        rounded = (round(probability, 4) for probability in self.probabilities)
+        return {"label": self.label, "probabilities": dict(zip(EMOTIONS, rounded))}
+
+
+@dataclass(frozen=True, slots=True)
+class Gender:
+    """How the face reads; `female` is the probability of female, 0 to 1."""
+
+    female: float
+
+    @property
+    def label(self) -> str:
+        return "female" if self.female >= 0.5 else "male"
+
+    @property
+    def probability(self) -> float:
+        """Of the label."""
+        return max(self.female, 1 - self.female)
+
+    def to_dict(self) -> dict:
+        return {"label": self.label, "probability": round(self.probability, 4)}
+
+
+@dataclass(frozen=True, slots=True)
+class Age:
+    """Years; the truth lies in [low, high] for about 80 % of the faces of the validation data."""
+
+    years: float
+    low: float
+    high: float
+
+    def to_dict(self) -> dict[str, float]:
+        return {name: round(getattr(self, name), 1) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face of a photo with all that was read from it."""
+
+    box: BoundingBox
+    confidence: float
+    keypoints: Keypoints
+    emotion: Emotion
+    gender: Gender
+    age: Age
+
+    def to_dict(self) -> dict:
+        """Made of lists, numbers and strings only, ready for JSON."""
+        return {
+            "box": self.box.to_dict(),
+            "confidence": round(self.confidence, 4),
+            "keypoints": self.keypoints.to_dict(),
+            "emotion": self.emotion.to_dict(),
+            "gender": self.gender.to_dict(),
+            "age": self.age.to_dict(),
+        }
+
+
+def rescale(face: Face, factor: float) -> Face:
+    """The same face in a photo `factor` times as large."""
+    box = face.box
+    points = {name: getattr(face.keypoints, name) for name in face.keypoints.__slots__}
+    return replace(
+        face,
+        box=BoundingBox(box.x * factor, box.y * factor, box.width * factor, box.height * factor),
+        keypoints=Keypoints(**{name: (x * factor, y * factor) for name, (x, y) in points.items()}),
+    )

@@ -1,0 +1,284 @@
+"""Bytes from outside -> a safe, upright RGB photo: limits, formats, colour spaces, orientation."""
+
+import io
+import math
+import struct
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from pillow_heif import register_heif_opener
+
+MAX_BYTES = 20 * 2**20  # of the file; what Telegram lets a bot download
+MAX_PIXELS = 100_000_000  # by the header
+MAX_MEMORY = 200_000_000  # bytes that decoding may take, as estimated from the header
+MEMORY_CEILING = 300_000_000  # bytes that decoding gets, whatever the header says
+MIN_SIDE = 16  # pixels
+MAX_RATIO = 20  # longer side to shorter side; Telegram's limit for photos
+MAX_SIDE = 2560  # pixels; Telegram shows photos up to this size, and detection works at half of it
+
+# AVIF stands before HEIF: both accept the brand `mif1`, and only libavif looks on to what is inside.
+FORMATS = ("PNG", "WEBP", "AVIF", "HEIF", "BMP", "TIFF", "GIF")  # and JPEG
+JPEG_START = b"\xff\xd8\xff"
+
+# What decoding takes at its peak, measured with Pillow 13 and pillow-heif 1.8.
+BYTES_A_PIXEL = {"PNG": 5, "BMP": 5, "GIF": 5, "HEIF": 8, "WEBP": 16, "AVIF": 16, "TIFF": 16}
+FULL_COLOUR_HEIF = 16  # bytes a pixel of a HEIF without chroma subsampling, at 10 bits
+
+DECODING_THREADS = 2  # of HEIF and AVIF; each one's stack counts towards MEMORY_CEILING
+
+BAND = 64  # rows of the shrunk photo that are made at a time
+FILTER = Image.Resampling.BICUBIC
+FILTER_REACH = 2  # pixels of the shrunk photo that FILTER looks to either side
+
+# EXIF orientation -> what makes the photo upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# With thumbnails on, `draft` would decode an embedded one in place of the photo.
+register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=DECODING_THREADS)
+AvifImagePlugin.DEFAULT_MAX_THREADS = DECODING_THREADS
+
+
+class Reason(StrEnum):
+    """Why a photo is refused."""
+
+    EMPTY = "empty"  # no bytes
+    NOT_AN_IMAGE = "not an image"  # or of a format that is not read
+    BROKEN = "broken"  # damaged, cut short, or a variant of its format that is not read
+    TOO_SMALL = "too small"  # a side under MIN_SIDE
+    TOO_LONG = "too long"  # sides further apart than MAX_RATIO
+    TOO_MANY_PIXELS = "too many pixels"  # over MAX_PIXELS, or decoding would take more than MAX_MEMORY
+    TOO_MANY_BYTES = "too many bytes"  # over MAX_BYTES
+
+
+class PhotoError(ValueError):
+    """A photo that cannot be used; `reason` says why, and nothing in it comes from the file."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo ready for detection.
+
+    image: (h, w, 3) uint8 RGB (sRGB), C-contiguous, upright, longest side at most MAX_SIDE.
+    width, height: of the upright photo as it was sent, pixels.
+    """
+
+    image: np.ndarray
+    width: int
+    height: int
+
+
+def read_photo(data: bytes) -> Photo:
+    """Decode a photo, or find out why it cannot be one.
+
+    All limits are checked from the header, before a pixel is decoded; nothing is written to the disk.
+    With MAX_MEMORY a JPEG may have all of MAX_PIXELS, because it is decoded shrunk (a progressive one about
+    20 to 50 megapixels, because libjpeg keeps its coefficients), a PNG, BMP or GIF 40, a HEIC 25, and a WebP,
+    AVIF or TIFF 12.5. Of several pictures in a file the first is read, of a HEIC the primary one.
+
+    For one thread at a time: warning filters and the process's memory limit are set meanwhile.
+
+    Raises:
+        PhotoError: and nothing else, whatever `data` holds.
+    """
+    if not data:
+        raise PhotoError(Reason.EMPTY)
+    if len(data) > MAX_BYTES:
+        raise PhotoError(Reason.TOO_MANY_BYTES)
+    try:
+        with warnings.catch_warnings(), _memory_ceiling():
+            warnings.simplefilter("ignore")  # Pillow's, about odd metadata and sizes that are allowed here
+            return _decode(data)
+    except PhotoError:
+        raise
+    except UnidentifiedImageError:
+        known = any(accepts(data[:16]) for _, accepts in map(Image.OPEN.get, FORMATS))
+        raise PhotoError(Reason.BROKEN if known else Reason.NOT_AN_IMAGE) from None
+    except (Image.DecompressionBombError, MemoryError):
+        raise PhotoError(Reason.TOO_MANY_PIXELS) from None
+    except Exception:  # decoders let through whatever their parsing stumbles over
+        raise PhotoError(Reason.BROKEN) from None
+
+
+@contextmanager
+def _memory_ceiling() -> Iterator[None]:
+    """Let the process allocate only MEMORY_CEILING more; beyond it allocations fail, and so does decoding.
+
+    The header's size cannot be trusted in HEIF and AVIF, where a crop, a tile, the alpha channel or
+    the coded picture itself may be of any size: 2 kB that call themselves 16 x 16 take 300 MB to decode.
+    """
+    if sys.platform != "linux":  # the only system that counts what RLIMIT_DATA limits
+        yield
+        return
+    import resource  # does not exist everywhere
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    data_pages = int(Path("/proc/self/statm").read_text().split()[5])
+    ceiling = data_pages * resource.getpagesize() + MEMORY_CEILING
+    lowest = min(limit for limit in (ceiling, soft, hard) if limit != resource.RLIM_INFINITY)
+    resource.setrlimit(resource.RLIMIT_DATA, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+def _decode(data: bytes) -> Photo:
+    image = _open(data)
+    width, height = image.size
+    scale = min(1.0, MAX_SIDE / max(width, height))
+    # A JPEG will be decoded at 1/2, 1/4 or 1/8 where that is enough; other formats have no such thing.
+    image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
+    decoded_size = image.size
+    _check(data, image, width, height)
+    image.load()
+    if image.size != decoded_size:  # a HEIF with two headers that differ
+        raise PhotoError(Reason.BROKEN)
+
+    orientation = _orientation(image)
+    profile = image.info.get("icc_profile")
+    image = _shrink(image, max(1, round(width * scale)), max(1, round(height * scale)))
+    image = _to_srgb(image, profile)
+    if orientation in TURNS:
+        image = image.transpose(TURNS[orientation])
+    if orientation >= 5:
+        width, height = height, width
+    return Photo(np.array(image), width, height)
+
+
+def _open(data: bytes) -> Image.Image:
+    """Read the header only."""
+    if data.startswith(JPEG_START):
+        # Not through Image.open, which goes through all pictures of an MPO: the first is a plain JPEG.
+        return JpegImageFile(io.BytesIO(data))
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _check(data: bytes, image: Image.Image, width: int, height: int) -> None:
+    """Refuse what is outside the limits, knowing only the header."""
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise PhotoError(Reason.TOO_LONG)
+    if min(width, height) < MIN_SIDE:
+        raise PhotoError(Reason.TOO_SMALL)
+    if width * height > MAX_PIXELS or _memory(data, image, width, height) > MAX_MEMORY:
+        raise PhotoError(Reason.TOO_MANY_PIXELS)
+    if image.mode == "F":  # what is white in floating point is anybody's guess
+        raise PhotoError(Reason.BROKEN)
+    if image.format == "HEIF" and _is_cut_short(data):
+        raise PhotoError(Reason.BROKEN)
+
+
+def _memory(data: bytes, image: Image.Image, width: int, height: int) -> float:
+    """About how many bytes decoding will take at its peak."""
+    if isinstance(image, JpegImageFile):
+        return 4 * image.width * image.height + _coefficients(data, image, width, height)
+    if image.format == "HEIF" and image.info.get("chroma") in (422, 444):
+        return FULL_COLOUR_HEIF * width * height
+    return BYTES_A_PIXEL[image.format] * width * height
+
+
+def _coefficients(data: bytes, image: JpegImageFile, width: int, height: int) -> float:
+    """Bytes of the coefficients, which libjpeg keeps where not everything comes in one scan."""
+    scan = data.rindex(b"\xff\xda", 0, image.fp.tell())  # the header of the first scan has just been read
+    components_in_scan = data[scan + 4]
+    if components_in_scan == image.layers and not image.info.get("progressive"):
+        return 0
+    samples = sum(across * down for _, across, down, _ in image.layer)
+    full = max(across for _, across, _, _ in image.layer) * max(down for _, _, down, _ in image.layer)
+    return 2 * width * height * samples / full
+
+
+def _is_cut_short(data: bytes) -> bool:
+    """Whether a HEIF ends within its pictures; libheif silently leaves tiles green that are missing."""
+    at = 0
+    while at + 16 <= len(data):
+        size, name, long_size = struct.unpack_from(">I4sQ", data, at)
+        if size == 1:
+            size = long_size
+        if name == b"mdat":
+            return at + size > len(data)
+        at += max(size, 8)
+    return True
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation of a decoded picture, 1 to 8; 1 where its decoder has turned it already."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+    except Exception:  # broken metadata do not make a broken photo
+        return 1
+    return orientation if orientation in TURNS else 1
+
+
+def _shrink(image: Image.Image, width: int, height: int) -> Image.Image:
+    """The whole picture at (width, height), flattened.
+
+    It is made in bands, because flattening all of a large picture would take as much memory again.
+    """
+    if image.size == (width, height):
+        return _flatten(image)
+    scale = image.height / height
+    reach = FILTER_REACH * scale
+    small = None
+    for top in range(0, height, BAND):
+        bottom = min(top + BAND, height)
+        first = max(0, math.floor(top * scale - reach))
+        last = min(image.height, math.ceil(bottom * scale + reach))
+        band = _flatten(image.crop((0, first, image.width, last)))
+        box = (0, top * scale - first, image.width, min(bottom * scale, image.height) - first)
+        small = small or Image.new(band.mode, (width, height))
+        small.paste(band.resize((width, bottom - top), FILTER, box), (0, top))
+    return small
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    """Any mode -> L, RGB or CMYK: 8 bits, no palette, transparent parts over white."""
+    if image.mode.startswith("I"):
+        values = np.clip(np.asarray(image).astype(np.int32), 0, 65535)
+        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode == "La":  # weighted by its alpha; Pillow has no direct way from it to RGBA
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        paper = Image.new("RGB", image.size, "white")
+        paper.paste(image, mask=image)
+        return paper
+    return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")
+
+
+def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """L, RGB or CMYK -> RGB, by the embedded ICC profile where there is a sound one for this mode."""
+    try:
+        source = ImageCms.getOpenProfile(io.BytesIO(profile or b""))
+        description = source.profile.profile_description or ""
+        if source.profile.xcolor_space.strip() == image.mode and "sRGB" not in description:
+            return ImageCms.profileToProfile(
+                image,
+                source,
+                ImageCms.createProfile("sRGB"),
+                renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
+                outputMode="RGB",
+                flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+            )
+    except ImageCms.PyCMSError:
+        pass
+    return image.convert("RGB")

@@ -1,0 +1,84 @@
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from inference.faces import EMOTIONS
+
+
+def test_the_portrait_is_a_happy_woman_in_her_thirties_or_forties(analyzer, astronaut):
+    (face,) = analyzer.analyze(astronaut)
+    assert face.emotion.label == "happy"
+    assert face.gender.label == "female"
+    assert 25 <= face.age.years <= 50
+    assert face.age.low <= face.age.years <= face.age.high
+    assert sum(face.emotion.probabilities) == pytest.approx(1)
+    assert 0 <= face.gender.female <= 1
+
+
+def test_faces_of_a_photo_do_not_influence_each_other(analyzer, astronaut):
+    (alone,) = analyzer.analyze(astronaut)
+    pair = analyzer.analyze(np.hstack([astronaut, astronaut[:, ::-1]]))
+    assert len(pair) == 2
+    assert pair[0].box.x < pair[1].box.x
+    for face in pair:
+        assert face.age.years == pytest.approx(alone.age.years, abs=4)
+        assert face.gender.female == pytest.approx(alone.gender.female, abs=0.1)
+
+
+def test_size_and_jpeg_artefacts_hardly_matter(analyzer, astronaut):
+    (whole,) = analyzer.analyze(astronaut)
+    for scale, quality in ((0.6, 90), (2, 40), (4, 80)):
+        resized = cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        _, encoded = cv2.imencode(".jpg", resized, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        (face,) = analyzer.analyze(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
+        assert face.emotion.label == "happy"
+        assert face.gender.label == "female"
+        assert face.age.years == pytest.approx(whole.age.years, abs=8)
+
+
+def test_no_face_no_answer(analyzer):
+    assert analyzer.analyze(np.full((200, 300, 3), 127, np.uint8)) == []
+
+
+def test_a_crop_is_always_one_face(analyzer, astronaut):
+    (seen,) = analyzer.analyze_crop(np.ascontiguousarray(astronaut[60:175, 170:280]))
+    assert seen.confidence > 0.9
+    assert seen.emotion.label == "happy"
+    (unseen,) = analyzer.analyze_crop(np.full((48, 48, 3), 127, np.uint8))
+    assert unseen.confidence == 0
+
+
+def test_emotion_reaches_its_figure_on_validation_faces(analyzer, fer2013):
+    """A sample of FER2013's valid split, judged by FER+'s majority; the model card has the whole."""
+    with (fer2013 / "fer2013new.csv").open(newline="") as lines:
+        votes = {row["Image name"]: row for row in csv.DictReader(lines)}
+    columns = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+    right = total = 0
+    for path in sorted((fer2013 / "valid").glob("*/*.png"))[::9]:
+        row = votes.get(path.name)
+        counts = [int(row[column]) for column in columns] if row else [0]
+        if counts.count(max(counts)) > 1 or max(counts) == 0:
+            continue
+        image = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        (face,) = analyzer.analyze_crop(image)
+        right += face.emotion.label == EMOTIONS[int(np.argmax(counts))]
+        total += 1
+    assert total > 300
+    assert right / total > 0.8
+
+
+def test_gender_and_age_reach_their_figures_on_validation_faces(analyzer, utkface):
+    """A sample of UTKFace's valid split; the model card has the whole."""
+    errors, within, right = [], [], []
+    for path in sorted((utkface / "valid").glob("*.jpg"))[::6]:
+        age, gender = map(int, path.name.split("_")[:2])
+        (face,) = analyzer.analyze_crop(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
+        errors.append(abs(face.age.years - age))
+        within.append(face.age.low <= age <= face.age.high)
+        right.append(face.gender.label == ("male", "female")[gender])
+    assert len(errors) > 300
+    assert np.mean(errors) < 5.5
+    assert 0.7 < np.mean(within) < 0.9
+    assert np.mean(right) > 0.9

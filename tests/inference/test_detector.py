@@ -1,0 +1,101 @@
+import cv2
+import numpy as np
+import pytest
+import skimage.data
+
+from inference.detector import Detector, suppress
+
+FACE = (180, 62, 265, 171)  # the astronaut's, as the mtcnn package finds it: x1, y1, x2, y2
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return Detector()
+
+
+def corners(detection):
+    box = detection.box
+    return np.array([box.x, box.y, box.x + box.width, box.y + box.height])
+
+
+def iou(one, other):
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(width, 0) * max(height, 0)
+    return shared / ((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - shared)
+
+
+@pytest.mark.parametrize("scale", [0.4, 0.5, 0.7, 1, 1.25, 1.6, 2, 2.5, 3.3, 5])
+def test_one_face_and_nothing_else_at_any_size(detector, astronaut, scale):
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    image = cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=interpolation)
+    (face,) = detector.detect(image)
+    assert iou(corners(face) / scale, np.array(FACE)) > 0.8
+    assert face.confidence > 0.97
+    points = face.keypoints
+    assert points.left_eye[0] < points.nose[0] < points.right_eye[0]
+    assert points.left_eye[1] < points.nose[1] < points.mouth_left[1]
+
+
+# The package's own weight loader complains on Python 3.13.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_agrees_with_the_mtcnn_package(detector, astronaut):
+    from mtcnn import MTCNN
+
+    (ours,) = detector.detect(astronaut)
+    (theirs,) = MTCNN().detect_faces(astronaut, box_format="xyxy")
+    assert iou(corners(ours), np.array(theirs["box"])) > 0.9
+    for name, point in theirs["keypoints"].items():
+        assert np.hypot(*np.subtract(getattr(ours.keypoints, name), point)) < 4
+
+
+def test_small_faces_of_a_large_photo_left_to_right(detector, astronaut):
+    photo = np.full((960, 1280, 3), 150, np.uint8)
+    face = astronaut[40:200, 140:300]  # the face is 109 of its 160 rows
+    places = [(900, 500, 35), (80, 700, 60), (500, 100, 120), (1200, 40, 40)]  # x, y, side
+    for x, y, side in places:
+        photo[y : y + side, x : x + side] = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+    found = detector.detect(photo)
+    assert [detection.box.center[0] // 10 for detection in found] == [
+        pytest.approx((x + side * 0.53) // 10, abs=1) for x, y, side in sorted(places)
+    ]
+    assert min(detection.box.height for detection in found) < 27  # the one of 24 pixels
+
+
+def test_a_turned_picture_turns_the_keypoints(detector, astronaut):
+    (upright,) = detector.detect(astronaut)
+    (mirrored,) = detector.detect(np.ascontiguousarray(astronaut[:, ::-1]))
+    x, y = upright.keypoints.left_eye
+    assert np.hypot(511 - x - mirrored.keypoints.right_eye[0], y - mirrored.keypoints.right_eye[1]) < 3
+
+
+@pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket", "grass", "text"])
+def test_no_face_where_there_is_none(detector, name):
+    image = getattr(skimage.data, name)()
+    image = image if image.ndim == 3 else np.stack([image] * 3, axis=-1)
+    assert detector.detect(np.ascontiguousarray(image)) == []
+
+
+@pytest.mark.parametrize("shape", [(12, 12), (16, 16), (16, 320), (1280, 64), (200, 4000)])
+def test_odd_shapes_hold_no_faces(detector, shape):
+    rng = np.random.default_rng(0)
+    assert detector.detect(rng.integers(0, 256, (*shape, 3), np.uint8)) == []
+
+
+def test_locate_finds_the_face_that_fills_the_picture(detector, astronaut):
+    crop = np.ascontiguousarray(astronaut[60:175, 170:280])
+    (whole,) = detector.detect(astronaut)
+    face = detector.locate(crop)
+    for name in ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right"):
+        expected = np.subtract(getattr(whole.keypoints, name), (170, 60))
+        assert np.hypot(*(np.array(getattr(face.keypoints, name)) - expected)) < 5
+    assert detector.locate(np.zeros((48, 48, 3), np.uint8)) is None
+
+
+def test_suppress_is_greedy():
+    # b overlaps a, c overlaps b but not a: b falls to a, so c stays.
+    boxes = np.array([(0, 0, 10, 10), (4, 0, 14, 10), (9, 0, 19, 10), (2, 2, 6, 6)], float)
+    scores = np.array([0.9, 0.8, 0.7, 0.6])
+    assert suppress(boxes, scores, 0.3).tolist() == [0, 2, 3]
+    assert suppress(boxes, scores, 0.3, by_smaller=True).tolist() == [0, 2]
+    assert suppress(np.empty((0, 4)), np.empty(0), 0.5).tolist() == []

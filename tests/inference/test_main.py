@@ -1,0 +1,78 @@
+"""The command line, as a person runs it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from inference.faces import EMOTIONS
+from tests.conftest import ROOT
+
+
+def run(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "inference", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def photos(tmp_path, astronaut):
+    """A folder with a portrait, one sideways, one in grey, and files that are no photos."""
+    folder = tmp_path / "photos"
+    (folder / "more").mkdir(parents=True)
+    portrait = Image.fromarray(astronaut)
+    portrait.save(folder / "a.jpg", quality=95)
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    portrait.crop((0, 0, 400, 512)).rotate(-90, expand=True).save(folder / "b.jpg", exif=exif)
+    (folder / "broken.jpg").write_bytes((folder / "a.jpg").read_bytes()[:2000])
+    (folder / "notes.txt").write_text("no photo")
+    (folder / ".hidden").write_text("not even looked at")
+    portrait.convert("L").save(folder / "more" / "c.png")
+    return folder
+
+
+def test_json_has_a_line_for_every_file_of_a_folder(photos, tmp_path):
+    result = run(photos, photos / "missing.jpg", "--json", "--output", tmp_path / "out")
+    assert result.returncode == 1
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [line["path"] for line in lines] == [
+        str(photos / name) for name in ("a.jpg", "b.jpg", "broken.jpg", "more/c.png", "notes.txt", "missing.jpg")
+    ]
+    a, b, broken, c, notes, missing = lines
+    for line in (broken, notes, missing):
+        assert set(line) == {"path", "error"}
+    assert (a["width"], a["height"], b["width"], b["height"]) == (512, 512, 400, 512)
+    for line in (a, b, c):
+        (face,) = line["faces"]
+        assert face["box"] == pytest.approx([182, 62, 85, 108], abs=8)
+        assert face["emotion"]["label"] == "happy"
+        assert sum(face["emotion"]["probabilities"].values()) == pytest.approx(1, abs=0.001)
+        assert set(face["emotion"]["probabilities"]) == set(EMOTIONS)
+        assert face["gender"]["label"] == "female"
+        assert face["age"]["low"] <= face["age"]["years"] <= face["age"]["high"]
+        assert line["milliseconds"] > 0
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["a.jpg.annotated.jpg", "b.jpg.annotated.jpg", "c.png.annotated.jpg"]
+    assert Image.open(tmp_path / "out" / "b.jpg.annotated.jpg").size == (400, 512)
+    assert result.stderr == ""
+
+
+def test_text_is_for_people(photos):
+    result = run(photos / "a.jpg")
+    assert result.returncode == 0
+    first, second = result.stdout.splitlines()
+    assert first == f"{photos / 'a.jpg'}: 1 face"
+    assert second.startswith("  1. happy ")
+    assert "woman" in second
+    assert result.stderr == ""
+
+
+def test_cropped_takes_the_whole_picture_as_one_face(tmp_path, astronaut):
+    Image.fromarray(astronaut[65:170, 170:275]).convert("L").resize((48, 48)).save(tmp_path / "face.png")
+    result = run(tmp_path / "face.png", "--json", "--cropped")
+    line = json.loads(result.stdout)
+    (face,) = line["faces"]
+    assert (line["width"], line["height"]) == (48, 48)
+    assert face["emotion"]["label"] == "happy"

@@ -1,0 +1,226 @@
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+from training.fitting import BATCH, Crops, claim, fit
+
+# Keras reads its variables in a way that NumPy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+COUNT = BATCH * 3 + 10
+STEPS = 4
+EPOCHS = 4
+PEAK_RATE = 0.01
+
+
+class Interrupted(Crops):
+    """Ends the fit as control-C would, when a certain epoch begins."""
+
+    def __init__(self, *arguments, fails_at, **options):
+        self._fails_at = fails_at
+        super().__init__(*arguments, **options)
+
+    def start_epoch(self, epoch):
+        if epoch == self._fails_at:
+            raise KeyboardInterrupt
+        super().start_epoch(epoch)
+
+
+class Fingerprint(keras.metrics.Metric):
+    """A number that tells which batches an epoch was fitted to, and in which order; exact in float32."""
+
+    def __init__(self):
+        super().__init__(name="fingerprint", dtype="float32")
+        self._value = self.add_weight(name="value", initializer="zeros")
+
+    def update_state(self, targets, answers, sample_weight=None):
+        self._value.assign(self.after(self._value, keras.ops.sum(targets)))
+
+    def result(self):
+        return self._value + 0
+
+    @staticmethod
+    def after(value, total):
+        return (31 * value + total) % 65521
+
+
+def _crops(make_faces, kind=Crops, channels=1, side=24, augmentation="low", seed=3, **options):
+    """Targets are the rows' numbers, so that a batch tells which faces it holds."""
+    faces, landmarks = make_faces(COUNT, 0)
+    targets = np.arange(COUNT, dtype=np.float32)[:, None]
+    weights = np.ones(COUNT, np.float32)
+    return kind(faces, landmarks, targets, weights, side, channels, augmentation, seed, **options)
+
+
+def _network():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((24, 24, 1))
+    x = keras.layers.AveragePooling2D(4)(inputs)
+    x = keras.layers.BatchNormalization()(keras.layers.Flatten()(x))
+    return keras.Model(inputs, keras.layers.Dense(1, name="age")(x))
+
+
+def _fit(make_faces, folder, kind=Crops, loss="huber", **options):
+    """A small network fitted to, or on with, the checkpoint in `folder`."""
+    network = _network()
+    crops = _crops(make_faces, kind, **options)
+    valid = _crops(make_faces, augmentation="none")
+    fit(network, crops, valid, {"age": loss}, {"age": Fingerprint()}, EPOCHS, folder, PEAK_RATE)
+    return network
+
+
+def _break(make_faces, folder, epoch):
+    with pytest.raises(KeyboardInterrupt):
+        _fit(make_faces, folder, Interrupted, fails_at=epoch)
+
+
+def _log(folder):
+    """Epochs and fingerprints."""
+    with (folder / "log.csv").open(newline="") as lines:
+        return [(int(line["epoch"]), float(line["fingerprint"])) for line in csv.DictReader(lines)]
+
+
+def _rows(batch):
+    return batch[1][:, 0].astype(int).tolist()
+
+
+def test_batches_of_crops(make_faces):
+    crops = _crops(make_faces, side=40, channels=3)
+    assert len(crops) == STEPS
+    inputs, targets, weights = crops[0]
+    assert inputs.shape == (BATCH, 40, 40, 3)
+    assert inputs.dtype == np.float32
+    assert inputs.mean(axis=(1, 2, 3)) == pytest.approx(np.zeros(BATCH), abs=1e-4)
+    assert inputs.std(axis=(1, 2, 3)) == pytest.approx(np.ones(BATCH), abs=1e-3)
+    assert targets.shape == (BATCH, 1)
+    assert weights.shape == (BATCH,)
+    assert len(crops[3][0]) == 10  # the rest
+
+
+def test_colored_faces_become_grey_crops(make_faces):
+    grey = _crops(make_faces, channels=1, augmentation="none")[0][0]
+    colored = _crops(make_faces, channels=3, augmentation="none")[0][0]
+    assert grey.shape == (BATCH, 24, 24, 1)
+    for one, other in zip(grey, colored, strict=True):
+        assert np.corrcoef(one.ravel(), other[..., 1].ravel())[0, 1] > 0.9
+
+
+def test_the_same_seed_draws_the_same_batches(make_faces):
+    first, second = _crops(make_faces), _crops(make_faces)
+    for index in (2, 0):  # in any order, as threads do
+        for one, other in zip(first[index], second[index], strict=True):
+            np.testing.assert_array_equal(one, other)
+    other = _crops(make_faces, seed=4)[0]
+    assert _rows(other) != _rows(first[0])
+
+
+def test_each_epoch_holds_every_face_once_in_its_own_order_and_look(make_faces):
+    crops = _crops(make_faces)
+    seen, looks = [], []
+    for epoch in range(2):
+        crops.start_epoch(epoch)
+        batches = [crops[index] for index in range(len(crops))]
+        seen.append([row for batch in batches for row in _rows(batch)])
+        inputs = np.concatenate([batch[0] for batch in batches])
+        looks.append(inputs[seen[-1].index(0)])
+    assert sorted(seen[0]) == sorted(seen[1]) == list(range(COUNT))
+    assert seen[0] != seen[1]
+    assert not np.allclose(looks[0], looks[1], atol=0.1)
+
+
+def test_without_augmentation_order_and_pictures_stay(make_faces):
+    crops = _crops(make_faces, augmentation="none")
+    before = crops[1]
+    crops.start_epoch(5)
+    assert _rows(before) == list(range(BATCH, 2 * BATCH))
+    np.testing.assert_array_equal(crops[1][0], before[0])
+
+
+def test_several_heads_get_targets_and_weights_each(make_faces):
+    faces, landmarks = make_faces(10, 0)
+    columns = {"age": np.arange(10.0)[:, None], "gender": np.ones((10, 1))}
+    weights = np.linspace(0.1, 1, 10, dtype=np.float32)
+    crops = Crops(faces, landmarks, columns, weights, 24, 1, "low", 0)
+    _, targets, weighted = crops[0]
+    assert set(targets) == set(weighted) == {"age", "gender"}
+    np.testing.assert_allclose(weighted["gender"], weights[targets["age"][:, 0].astype(int)])
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_each_epoch_is_fitted_to_its_own_batches(make_faces, tmp_path, workers):
+    """Keras makes batches ahead; none may come from the epoch before."""
+    _fit(make_faces, tmp_path, workers=workers)
+    crops = _crops(make_faces)
+    expected = []
+    for epoch in range(EPOCHS):
+        crops.start_epoch(epoch)
+        value = 0
+        for index in range(len(crops)):
+            value = Fingerprint.after(value, sum(_rows(crops[index])))
+        expected.append((epoch, value))
+    assert _log(tmp_path) == expected
+    assert len({value for _, value in expected}) == EPOCHS
+
+
+def test_a_resumed_fit_goes_on_as_the_unbroken_one(make_faces, tmp_path):
+    whole = _fit(make_faces, tmp_path / "whole")
+    _break(make_faces, tmp_path / "broken", epoch=2)
+    assert len(_log(tmp_path / "broken")) == 2
+    resumed = _fit(make_faces, tmp_path / "broken")
+
+    assert _log(tmp_path / "broken") == _log(tmp_path / "whole")
+    assert int(resumed.optimizer.iterations) == int(whole.optimizer.iterations) == EPOCHS * STEPS
+    assert float(resumed.optimizer.learning_rate) == float(whole.optimizer.learning_rate)
+    assert float(whole.optimizer.learning_rate) == pytest.approx(PEAK_RATE / 1000)
+    for one, other in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_a_finished_fit_is_only_loaded(make_faces, tmp_path):
+    first = _fit(make_faces, tmp_path)
+    again = _fit(make_faces, tmp_path)
+    assert len(_log(tmp_path)) == EPOCHS
+    for one, other in zip(first.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_checkpoint_torn_by_a_kill_costs_one_epoch(make_faces, tmp_path):
+    _break(make_faces, tmp_path, epoch=3)
+    torn = tmp_path / "checkpoint" / "latest.weights.h5"
+    torn.write_bytes(torn.read_bytes()[:1000])
+    network = _fit(make_faces, tmp_path)
+    assert [epoch for epoch, _ in _log(tmp_path)] == [0, 1, 2, 2, 3]
+    assert int(network.optimizer.iterations) == EPOCHS * STEPS
+
+
+def test_the_rate_rises_to_its_peak_and_falls(make_faces, tmp_path):
+    schedule = _fit(make_faces, tmp_path).optimizer._learning_rate
+    rates = [float(schedule(step)) for step in range(EPOCHS * STEPS + 1)]
+    assert rates[0] == pytest.approx(PEAK_RATE / 25)
+    assert max(rates) == pytest.approx(PEAK_RATE)
+    top = rates.index(max(rates))
+    assert top == 2  # a tenth of the steps
+    assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def _not_a_number(truth, answer):
+    return keras.ops.mean(answer, axis=-1) * float("nan")
+
+
+def test_a_loss_that_is_no_number_stops_the_fit_and_spares_the_checkpoint(make_faces, tmp_path):
+    _break(make_faces, tmp_path, epoch=1)
+    kept = (tmp_path / "checkpoint" / "latest.weights.h5").read_bytes()
+    with pytest.raises(FloatingPointError):
+        _fit(make_faces, tmp_path, loss=_not_a_number)
+    assert (tmp_path / "checkpoint" / "latest.weights.h5").read_bytes() == kept
+
+
+def test_settings_are_kept_and_others_refused(tmp_path):
+    claim(tmp_path / "age", {"seed": 0})
+    claim(tmp_path / "age", {"seed": 0})
+    with pytest.raises(ValueError, match="seed"):
+        claim(tmp_path / "age", {"seed": 1})
+    assert json.loads((tmp_path / "age" / "settings.json").read_text()) == {"seed": 0}

@@ -1,0 +1,173 @@
+"""The commands, from data in their publishers' layouts to weights, on pictures that are learnt in seconds."""
+
+import csv
+import json
+from dataclasses import replace
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from inference.faces import EMOTIONS
+from training.__main__ import main
+from training.data import FERPLUS_COLUMNS, read_ferplus
+from training.export import MODELS
+from training.fitting import Crops
+from training.networks import residual
+from training.tasks import TASKS
+
+# Keras reads its variables in a way that NumPy 2 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+
+COUNTS = {"train": 280, "valid": 105}
+FIT = ("--data", "data", "--augmentation", "low")
+EPOCHS = {"emotion": 6, "both": 5, "age": 2, "gender": 2}
+PEAK_RATES = {"emotion": 0.03, "both": 0.03, "age": 0.005, "gender": 0.005}  # few steps bear no large ones
+
+
+@pytest.fixture(scope="module", autouse=True)
+def place(tmp_path_factory, make_faces):
+    """A folder where all three models were made."""
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        for name, rate in PEAK_RATES.items():
+            patch.setitem(TASKS, name, replace(TASKS[name], epochs=EPOCHS[name], peak_rate=rate))
+        _write_data(root, make_faces)
+        for name in MODELS:
+            main([name, *FIT])
+        yield root
+
+
+def _write_data(root, make_faces):
+    votes = []
+    (root / "runs").mkdir()
+    for number, (split, count) in enumerate(COUNTS.items()):
+        faces, landmarks = make_faces(count, number)
+        names = {"fer2013": [], "utkface": []}
+        for row, image in enumerate(faces.images):
+            emotion = faces.labels["original"][row]
+            name = f"fer{number}{row:06d}.png"
+            _write_picture(
+                root / "data/fer2013" / split / EMOTIONS[emotion] / name,
+                cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
+            )
+            votes.append({"Image name": name, FERPLUS_COLUMNS[emotion]: 10})
+            names["fer2013"].append(name)
+            age, gender, race = (faces.labels[key][row] for key in ("age", "gender", "race"))
+            name = f"{age}_{gender}_{race}_{row}.jpg"
+            _write_picture(root / "data/utkface" / split / name, image[..., ::-1])
+            names["utkface"].append(name)
+        for dataset, column in names.items():
+            np.savez(root / "runs" / f"{dataset}-{split}.npz", names=column, landmarks=landmarks)
+    with (root / "data/fer2013/fer2013new.csv").open("w", newline="") as file:
+        fields = ("Image name", *FERPLUS_COLUMNS, "contempt", "unknown", "NF")
+        table = csv.DictWriter(file, fields, restval=0)
+        table.writeheader()
+        table.writerows(votes)
+
+
+def _write_picture(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)
+
+
+def _record(place, name):
+    return json.loads((place / "weights" / f"{name}.json").read_text())
+
+
+def _epochs_fitted(place, name):
+    return len((place / "runs" / name / "log.csv").read_text().splitlines()) - 1
+
+
+def test_emotion_is_learnt(place):
+    assert _record(place, "emotion")["valid"]["accuracy"]["share"] > 0.6  # chance is 0.14
+
+
+def test_age_is_learnt(place):
+    assert _record(place, "age")["valid"]["all"]["mae"] < 12  # answering the mean age scores 20.6
+
+
+def test_gender_is_learnt(place):
+    assert _record(place, "gender")["valid"]["accuracy"]["share"] > 0.9
+
+
+def test_age_and_gender_start_from_one_fit(place):
+    assert {name: _epochs_fitted(place, name) for name in EPOCHS} == EPOCHS
+    assert _record(place, "gender")["trained"]["start"] == {"task": "both", "epochs": EPOCHS["both"]}
+
+
+def test_records_tell_how_the_models_were_made(place):
+    for name in MODELS:
+        record, task = _record(place, name), TASKS[name]
+        assert (record["task"], record["side"], record["channels"]) == (name, task.side, task.channels)
+        assert 1_550_000 < record["parameters"] < 1_600_000
+        trained = record["trained"]
+        assert (trained["augmentation"], trained["seed"], trained["keras"]) == ("low", 0, keras.__version__)
+        faces = trained["faces"]
+        assert faces["fitted"] + faces["calibration"] == COUNTS["train"]
+        assert 3 < faces["calibration"] < 40
+        assert faces["valid"] == COUNTS["valid"]
+    assert 0 < _record(place, "age")["calibration"]["tail"] < 0.5
+    assert _record(place, "emotion")["calibration"]["temperature"] > 0
+
+
+def test_the_saved_model_answers_as_in_training(place):
+    task = TASKS["emotion"]
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    fitted = residual(task.side, task.channels, task.heads, task.stem_stride)
+    fitted.load_weights(place / "runs/emotion/checkpoint/latest.weights.h5")
+    saved = keras.saving.load_model(place / "weights/emotion.keras", compile=False)
+    faces = read_ferplus(place / "data/fer2013", "valid")
+    landmarks = np.load(place / "runs/fer2013-valid.npz")
+    landmarks = dict(zip(landmarks["names"], landmarks["landmarks"], strict=True))
+    landmarks = np.stack([landmarks[name] for name in faces.names])
+    crops = Crops(faces, landmarks, np.zeros(len(faces)), np.ones(len(faces)), 48, 1, "none", 0)
+    in_training, in_serving = (network.predict(crops, verbose=0) for network in (fitted, saved))
+    assert np.abs(in_training - in_serving).max() < 0.03 * np.ptp(in_serving)  # bfloat16 keeps 8 bits
+    accuracy = (in_serving.argmax(axis=1) == faces.labels["original"]).mean()
+    assert accuracy == pytest.approx(_record(place, "emotion")["valid"]["accuracy"]["share"], abs=1e-4)
+
+
+def test_once_more_fits_nothing_and_gives_the_same_model(place):
+    before = _record(place, "emotion")
+    main(["emotion", *FIT])
+    assert _epochs_fitted(place, "emotion") == EPOCHS["emotion"]
+    assert _record(place, "emotion")["valid"]["confusion"] == before["valid"]["confusion"]
+    assert _record(place, "emotion")["calibration"]["temperature"] == pytest.approx(
+        before["calibration"]["temperature"], rel=0.01
+    )
+
+
+def test_evaluate_measures_again_and_rewrites_records_and_cards(place):
+    before = {name: _record(place, name) for name in MODELS}
+    for name in MODELS:
+        spoilt = json.dumps(before[name] | {"valid": None})
+        (place / "weights" / f"{name}.json").write_text(spoilt)
+    (place / "weights" / "README.md").unlink()
+    main(["evaluate", "--data", "data"])
+    after = {name: _record(place, name) for name in MODELS}
+    assert after["emotion"]["valid"]["confusion"] == before["emotion"]["valid"]["confusion"]
+    assert after["gender"]["valid"]["by_race"] == before["gender"]["valid"]["by_race"]
+    assert after["age"]["valid"]["all"]["mae"] == pytest.approx(
+        before["age"]["valid"]["all"]["mae"], abs=0.01
+    )
+    for name in MODELS:
+        assert {**after[name], "valid": 0} == {**before[name], "valid": 0}
+    assert f"{after['age']['valid']['all']['mae']:.2f}" in (place / "weights" / "README.md").read_text()
+
+
+def test_a_fit_never_goes_on_under_other_settings(place):
+    with pytest.raises(ValueError, match="other --runs"):
+        main(["emotion", "--epochs", "99", *FIT])
+    assert _epochs_fitted(place, "emotion") == EPOCHS["emotion"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [[], ["both"], ["age", "--augmentation", "huge"], ["evaluate", "--epochs", "3"]]
+)
+def test_what_is_not_understood_is_refused(wrong, capsys):
+    with pytest.raises(SystemExit):
+        main(wrong)
+    assert "usage: python -m training" in capsys.readouterr().err

@@ -1,0 +1,1 @@
+"""Makes the weights: data sets, networks, fitting, evaluation, reports."""

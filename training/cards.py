@@ -1,0 +1,194 @@
+"""The model cards, weights/README.md, written from the records so that no figure is ever typed by hand."""
+
+from pathlib import Path
+
+from inference.faces import EMOTIONS
+from training.export import read_records
+
+INTRODUCTION = """\
+# Model cards
+
+Written by `python -m training`; edit `training/cards.py`, not this file.
+
+Three small residual networks read a face that the detector found and `inference/alignment.py` turned
+and cut. Every figure below was measured on the `valid` split, by `python -m training evaluate`. No model
+was fitted to it, nor were temperatures or ranges set on it, but design choices were made with it in view: on
+other photos expect less. Brackets hold 95 % intervals: Wilson's for shares, bootstrap for errors.
+"""
+
+SHARED = """\
+## Data, split and licence
+
+| set | used for | terms |
+|---|---|---|
+| FER2013 (Goodfellow et al. 2013), 48 x 48 grey | emotion, pictures | released for the ICML 2013 challenge |
+| FER+ (Barsoum et al. 2016), ten votes a picture | emotion, labels | MIT |
+| UTKFace (Zhang et al. 2017), aligned and cropped | gender, age | non-commercial research only |
+
+**The terms of the pictures bear on the models too: ask a lawyer before any commercial use.** No picture of
+these sets is in this repository.
+
+- FER2013: fitted on the official `Training` usage, measured on `PublicTest`; `PrivateTest` was never read.
+  Pictures that most FER+ voters call unknown, contempt or not a face are left out everywhere.
+- UTKFace has no official split. Ours never puts near-duplicates of one photo on both sides.
+- 5 % of the training faces, chosen by a hash of their names, are kept from fitting. Temperatures and age
+  ranges are set on them and on nothing else.
+
+## Limits
+
+- Emotion is what a face *shows* to ten strangers on the web, not what its owner feels. Posed and
+  exaggerated faces are overrepresented, disgust and fear are rare, and voters themselves often disagree.
+- Gender is how a face *reads*. The data knows two labels only; it says nothing of who a person is, and
+  for small children the label is little more than a guess.
+- Age is apparent age. UTKFace's labels are themselves estimates (of the DEX network, checked by a
+  person), and the old are few.
+- Groups differ: see the tables. `race` is UTKFace's own crude label, used here to show differences, never
+  predicted.
+- Faces in profile, covered, blurred or far away are read less well than these figures say.
+
+## Not to be used for
+
+- identifying anyone: the models cannot tell persons apart, and must not be built into something that does;
+- decisions about people: hiring, credit, insurance, schooling, policing, border control, proof of age,
+  health, advertising by guessed trait;
+- watching people who did not agree to it, or reading emotions at work or in schools, which the law
+  of the European Union forbids (Regulation 2024/1689, article 5).
+
+## Making them again
+
+    pip install -r requirements-dev.txt
+    python -m training emotion --data DIR
+    python -m training age --data DIR
+    python -m training gender --data DIR
+    python -m training evaluate --data DIR
+
+DIR holds `fer2013/{train,valid}/CLASS/*.png` (or `fer2013/fer2013.csv`) with `fer2013/fer2013new.csv` of
+FER+, and `utkface/{train,valid}/*.jpg`. The last command only measures. A stopped run goes on where it was.
+"""
+
+
+def write_cards(weights: Path) -> None:
+    """Write weights/README.md from the records in the same folder."""
+    (weights / "README.md").write_text(cards(read_records(weights)))
+
+
+def cards(records: dict[str, dict]) -> str:
+    """Markdown of all cards; a model without a record has none."""
+    sections = [SECTIONS[name](record) for name, record in records.items()]
+    return "\n".join([INTRODUCTION, *sections, SHARED])
+
+
+def _emotion(record: dict) -> str:
+    valid = record["valid"]
+    rows = [
+        (name, _percent(row["recall"]), f"{row['precision']:.1%}", f"{row['f1']:.3f}", row["recall"]["faces"])
+        for name, row in valid["by_emotion"].items()
+    ]
+    confusion = [(name, *counts) for name, counts in zip(EMOTIONS, valid["confusion"], strict=True)]
+    return f"""\
+## Emotion
+
+{_making(record)}
+
+Learns the share of FER+ votes of each emotion, rarer emotions weighted up. Right means: the emotion most
+voters chose. {valid["ties_left_out"]} pictures on which voters tie are left out.
+
+| figure | value |
+|---|---|
+| accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
+| balanced accuracy (mean recall) | {valid["balanced_accuracy"]:.1%} |
+| macro F1 | {valid["macro_f1"]:.3f} |
+| accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"])} |
+{_calibration(record)}
+
+{_table(("emotion", "recall", "precision", "F1", "faces"), rows)}
+
+Faces by emotion (row) and answer (column):
+
+{_table(("", *EMOTIONS), confusion)}
+"""
+
+
+def _gender(record: dict) -> str:
+    valid = record["valid"]
+    groups = valid["by_gender"] | valid["by_race"] | _with_unit(valid["by_age"])
+    rows = [(name, _percent(row), row["faces"]) for name, row in groups.items()]
+    return f"""\
+## Gender
+
+{_making(record)}
+
+| figure | value |
+|---|---|
+| accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
+{_calibration(record)}
+
+{_table(("group", "accuracy", "faces"), rows)}
+"""
+
+
+def _age(record: dict) -> str:
+    valid = record["valid"]
+    groups = {"all": valid["all"]} | valid["by_gender"] | valid["by_race"] | _with_unit(valid["by_age"])
+    rows = [
+        (name, _years(row), f"{row['inside']:.1%}", f"{row['width']:.1f}", row["faces"])
+        for name, row in groups.items()
+    ]
+    return f"""\
+## Age
+
+{_making(record)}
+
+Learns a distribution over the years 0 to 116. The age told is its mean. The range leaves out
+{record["calibration"]["tail"]:.1%} on each side, so that it holds the true age of about 80 % of faces.
+
+| figure | value |
+|---|---|
+| mean absolute error | {_years(valid["all"])} years |
+| median error | {valid["median_error"]:.2f} years |
+| right band of 0-20, 21-40, 41-60, 61-80, 81+ years | {_percent(valid["band_accuracy"])} |
+| true age inside the range | {valid["all"]["inside"]:.1%} |
+| mean width of the range | {valid["all"]["width"]:.1f} years |
+
+{_table(("group", "mean absolute error", "inside the range", "mean width", "faces"), rows)}
+"""
+
+
+SECTIONS = {"emotion": _emotion, "gender": _gender, "age": _age}
+
+
+def _making(record: dict) -> str:
+    trained, faces = record["trained"], record["trained"]["faces"]
+    colors = "grey" if record["channels"] == 1 else "RGB"
+    start = trained["start"]
+    before = f"{start['epochs']} epochs on age and gender at once, then " if start else ""
+    return f"""\
+Residual network, {record["parameters"]:,} parameters, {record["side"]} x {record["side"]} {colors} crops.
+Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {before}{trained["epochs"]} epochs, augmentation
+`{trained["augmentation"]}`, seed {trained["seed"]}, {trained["precision"]}, Keras {trained["keras"]} on \
+{trained["backend"]}. Calibrated on {faces["calibration"]:,} other faces, measured on {faces["valid"]:,}."""
+
+
+def _calibration(record: dict) -> str:
+    error, temperature = record["valid"]["calibration_error"], record["calibration"]["temperature"]
+    return f"""\
+| expected calibration error, raw | {error["before"]:.3f} |
+| expected calibration error at the temperature used, {temperature:.2f} | {error["after"]:.3f} |"""
+
+
+def _with_unit(by_age: dict[str, dict]) -> dict[str, dict]:
+    return {f"{name} years": row for name, row in by_age.items()}
+
+
+def _percent(share: dict) -> str:
+    return f"{share['share']:.1%} ({share['low']:.1%} to {share['high']:.1%})"
+
+
+def _years(error: dict) -> str:
+    interval = f" ({error['low']:.2f} to {error['high']:.2f})" if error["low"] is not None else ""
+    return f"{error['mae']:.2f}{interval}"
+
+
+def _table(head: tuple, rows: list[tuple]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

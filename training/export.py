@@ -1,0 +1,34 @@
+"""What training leaves in weights/: a network for inference only, and a record of it."""
+
+import json
+from pathlib import Path
+
+import keras
+
+from training.networks import residual
+from training.tasks import Task
+
+MODELS = ("emotion", "gender", "age")
+
+
+def serving_copy(network: keras.Model, task: Task) -> keras.Model:
+    """The same network in float32, without optimizer or losses; bfloat16 is for training only."""
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        copy = residual(task.side, task.channels, task.heads, task.stem_stride)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def write_record(record: dict, weights: Path) -> None:
+    """Write weights/TASK.json; `record["task"]` names it."""
+    (weights / f"{record['task']}.json").write_text(json.dumps(record, indent=1) + "\n")
+
+
+def read_records(weights: Path) -> dict[str, dict]:
+    """The records there are, by task, in the order of MODELS."""
+    paths = {name: weights / f"{name}.json" for name in MODELS}
+    return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}

@@ -1,0 +1,143 @@
+"""The three tasks, from data to loss. Age and gender start from one network fitted to both at once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import ops
+
+from inference.faces import EMOTIONS
+from training.data import Faces, read_ferplus, read_utkface, unique_majority
+from training.networks import AGES
+
+L1_WEIGHT = 0.1  # of the age's error in years, beside the cross-entropy of its distribution
+RARE_CLASS_POWER = 0.4  # weight of a class: (mean size / its size) ** power; 0 none, 1 fully balanced
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one network learns.
+
+    Attributes:
+        dataset: folder of the data, and the name of its landmark cache.
+        read: (root, split) -> Faces.
+        side, channels: of the crop, pixels; 1 grey or 3 RGB.
+        heads: logits of each output.
+        targets: labels -> target arrays by head.
+        losses, metrics: by head.
+        weights: labels -> (n,) float32, weight of each face in the loss.
+        epochs, peak_rate: of the one-cycle schedule.
+        start: task whose fitted network this one starts from.
+    """
+
+    dataset: str
+    read: Callable[[Path, str], Faces]
+    side: int
+    channels: int
+    heads: dict[str, int]
+    targets: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+    losses: dict
+    metrics: dict
+    weights: Callable[[dict[str, np.ndarray]], np.ndarray]
+    epochs: int
+    peak_rate: float = 0.1
+    start: str | None = None
+
+    @property
+    def stem_stride(self) -> int:
+        return 2 if self.side > 64 else 1
+
+
+def age_distributions(ages: np.ndarray) -> np.ndarray:
+    """Each age as a bell over the years 0 to 116, narrow for children, whose age is seen best.
+
+    Label distribution learning (Geng et al. 2013; Gao et al. 2018, DLDL-v2).
+
+    Args:
+        ages: (n,) years.
+
+    Returns:
+        (n, 117) float32, rows sum to 1.
+    """
+    deviation = np.clip(0.08 * ages, 0.6, 3.0)[:, None]
+    bells = np.exp(-0.5 * ((np.arange(AGES) - ages[:, None]) / deviation) ** 2)
+    return (bells / bells.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def expected_years(distributions):
+    """(n, 117) probabilities -> (n,) years."""
+    return ops.sum(distributions * ops.arange(AGES, dtype="float32"), axis=-1)
+
+
+@keras.saving.register_keras_serializable("training")
+def age_loss(distributions, logits):
+    """Cross-entropy of the distribution plus the error of its expectation, in years (DLDL-v2)."""
+    error = ops.abs(expected_years(distributions) - expected_years(ops.softmax(logits)))
+    return keras.losses.categorical_crossentropy(distributions, logits, from_logits=True) + L1_WEIGHT * error
+
+
+@keras.saving.register_keras_serializable("training")
+def mae(distributions, logits):
+    """Mean absolute error of the expected age, years."""
+    return ops.abs(expected_years(distributions) - expected_years(ops.softmax(logits)))
+
+
+def _emotion_weights(labels: dict[str, np.ndarray]) -> np.ndarray:
+    majority = labels["votes"].argmax(axis=1)
+    sizes = np.bincount(majority, minlength=len(EMOTIONS))
+    weights = (sizes.mean() / np.maximum(sizes, 1)) ** RARE_CLASS_POWER
+    return (weights / np.average(weights, weights=sizes))[majority].astype(np.float32)
+
+
+def _equal_weights(labels: dict[str, np.ndarray]) -> np.ndarray:
+    return np.ones(len(labels["age"]), np.float32)
+
+
+def _age_targets(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"age": age_distributions(labels["age"])}
+
+
+def _gender_targets(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {"gender": labels["gender"].astype(np.float32)[:, None]}
+
+
+def _both_targets(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return _age_targets(labels) | _gender_targets(labels)
+
+
+def _gender_loss():
+    return keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.02)
+
+
+def _gender_metric():
+    return keras.metrics.BinaryAccuracy("accuracy", threshold=0)  # a logit of 0 is a half
+
+
+TASKS = {
+    "emotion": Task(
+        "fer2013", read_ferplus, 48, 1, {"emotion": len(EMOTIONS)},
+        targets=lambda labels: {"emotion": labels["votes"]},
+        losses={"emotion": keras.losses.CategoricalCrossentropy(from_logits=True)},
+        metrics={"emotion": keras.metrics.CategoricalAccuracy("accuracy")},
+        weights=_emotion_weights, epochs=30,
+    ),
+    "both": Task(
+        "utkface", read_utkface, 80, 3, {"age": AGES, "gender": 1},
+        targets=_both_targets,
+        losses={"age": age_loss, "gender": _gender_loss()},
+        metrics={"age": mae, "gender": _gender_metric()},
+        weights=_equal_weights, epochs=36,
+    ),
+    "age": Task(
+        "utkface", read_utkface, 80, 3, {"age": AGES},
+        targets=_age_targets, losses={"age": age_loss}, metrics={"age": mae},
+        weights=_equal_weights, epochs=6, peak_rate=0.02, start="both",
+    ),
+    "gender": Task(
+        "utkface", read_utkface, 80, 3, {"gender": 1},
+        targets=_gender_targets, losses={"gender": _gender_loss()}, metrics={"gender": _gender_metric()},
+        weights=_equal_weights, epochs=6, peak_rate=0.02, start="both",
+    ),
+}  # fmt: skip
