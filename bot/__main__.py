@@ -1,0 +1,48 @@
+"""python -m bot: long polling with a token alone; the web service with WEBHOOK_URL, or with no token."""
+
+import logging
+import os
+import sys
+
+from telegram.ext import Application
+
+from bot import logs
+from bot.asgi import introduce
+from bot.conversation import ALLOWED_UPDATES, build_application
+from bot.settings import Settings, load
+from inference.pool import Pool
+
+log = logging.getLogger("bot")
+
+
+def main() -> None:
+    """Choose by what is set, and say so."""
+    settings = load()
+    logs.configure(settings)
+    if settings.token and not settings.webhook:
+        log.info("TELEGRAM_BOT_TOKEN is set and WEBHOOK_URL is not: long polling")
+        poll(settings)
+    else:
+        if not settings.token:
+            log.info("TELEGRAM_BOT_TOKEN is not set: only the demo page, at http://localhost:%d", settings.port)
+        os.execv(sys.executable, [sys.executable, "-m", "gunicorn"])  # the rest stands in gunicorn.conf.py
+
+
+def poll(settings: Settings) -> None:
+    """Fetch updates from Telegram until a signal stops it."""
+    pool = Pool(settings.inference_processes, settings.photo_seconds)
+
+    async def start(application: Application) -> None:
+        application.create_task(pool.warm_up())
+        await introduce(application)
+
+    application = build_application(settings, pool)
+    application.post_init = start
+    try:
+        application.run_polling(allowed_updates=ALLOWED_UPDATES, bootstrap_retries=-1)
+    finally:
+        pool.close()
+
+
+if __name__ == "__main__":
+    main()

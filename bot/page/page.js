@@ -1,0 +1,336 @@
+// The demo page: takes photos, sends them one after the other to our own server, shows what it found.
+// The words and the elements are in index.html; the looks are in page.css.
+
+const MOST_TRIES = 10; // of one photo, while the server asks us to come back later
+const LONGEST_PAUSE = 60; // seconds that we are willing to wait when the server asks for it
+const HEALTH_INTERVAL = 2; // seconds between two looks at whether the models are ready
+
+const OUR_FAULT = "Something went wrong on our side. Please try again in a moment.";
+
+const input = document.getElementById("photos");
+const results = document.getElementById("results");
+
+const about = loadAbout();
+const modelsReady = waitForModels();
+let turn = Promise.resolve(); // settles when the photos chosen so far are done
+
+/** What went wrong with a photo, in a sentence for people. */
+class Failure extends Error {
+  /**
+   * @param {string} message
+   * @param {boolean} retriable whether the same photo may succeed later
+   * @param {number} [pause] seconds after which the server wants to be asked again
+   */
+  constructor(message, retriable, pause) {
+    super(message);
+    this.retriable = retriable;
+    this.pause = pause;
+  }
+}
+
+// Server
+
+async function loadAbout() {
+  try {
+    const response = await fetch("about");
+    if (response.ok) return await response.json();
+  } catch {
+    // Offline: sending a photo will say so.
+  }
+  return { bot: null, max_bytes: Infinity, version: null };
+}
+
+/** Resolves once the models are ready, or when the server does not say: sending a photo will tell then. */
+async function waitForModels() {
+  const notice = document.getElementById("starting");
+  try {
+    while (!(await (await fetch("healthz", { cache: "no-store" })).json()).models_ready) {
+      if (notice.hidden) announce(notice.textContent);
+      notice.hidden = false;
+      await sleep(HEALTH_INTERVAL);
+    }
+  } catch {
+    // No JSON or no connection.
+  }
+  notice.hidden = true;
+}
+
+/**
+ * Sends one photo. XMLHttpRequest, because fetch cannot report the progress of an upload.
+ * @param {File} file
+ * @param {(share: number) => void} onUpload called with the share sent, 0 to 1
+ * @param {AbortSignal} signal
+ * @returns {Promise<object>} the server's answer
+ * @throws {Failure}
+ */
+async function analyze(file, onUpload, signal) {
+  const request = new XMLHttpRequest();
+  await new Promise((resolve, reject) => {
+    request.open("POST", "analyze");
+    request.responseType = "json";
+    request.setRequestHeader("Content-Type", file.type || "application/octet-stream");
+    request.upload.onprogress = (event) => onUpload(event.loaded / event.total);
+    request.onload = resolve;
+    request.onerror = () =>
+      reject(new Failure("The photo could not be sent. Check your connection and try again.", true));
+    request.onabort = () => reject(signal.reason);
+    signal.addEventListener("abort", () => request.abort());
+    request.send(file);
+  });
+  if (request.status !== 200) throw refusal(request);
+  return request.response;
+}
+
+function refusal(request) {
+  const retriable = request.status === 429 || request.status >= 500;
+  const pause = Number(request.getResponseHeader("Retry-After")) || undefined;
+  // There is no JSON when it was the platform in front of our server that answered.
+  return new Failure(request.response?.error ?? OUR_FAULT, retriable, pause);
+}
+
+// Results
+
+/** One photo on the page, from waiting to its faces or its failure. */
+class Result {
+  constructor(file) {
+    this.file = file;
+    this.stop = new AbortController();
+    this.urls = [];
+    this.element = copy("result-template");
+    this.part("name").textContent = file.name;
+    this.part("remove").setAttribute("aria-label", `Remove ${file.name}`);
+    this.part("remove").onclick = () => this.remove();
+    this.part("retry").onclick = () => {
+      this.element.focus();
+      this.queue();
+    };
+    this.part("another").onclick = () => input.click();
+    this.showPreview();
+  }
+
+  part(name) {
+    return this.element.querySelector(`.${name}`);
+  }
+
+  url(blob) {
+    const url = URL.createObjectURL(blob);
+    this.urls.push(url);
+    return url;
+  }
+
+  /** Moves on to another state; page.css shows the parts that belong to it. */
+  enter(state, status, detail = "") {
+    this.element.dataset.state = state;
+    this.part("status").textContent = status;
+    this.part("detail").textContent = detail;
+  }
+
+  showPreview() {
+    const image = this.element.querySelector("img");
+    // A browser that cannot show the file, often HEIC, may still send it.
+    image.onerror = () => image.parentElement.classList.add("empty");
+    image.src = this.url(this.file);
+  }
+
+  async queue() {
+    this.enter("waiting", "Waiting for its turn");
+    const { max_bytes: limit } = await about;
+    if (this.file.size > limit) {
+      this.fail(new Failure(`This file has ${megabytes(this.file.size)}; the limit is ${megabytes(limit)}.`, false));
+      return;
+    }
+    turn = turn.then(() => this.run());
+  }
+
+  async run() {
+    try {
+      if (!this.stop.signal.aborted) await this.show(await this.ask());
+    } catch (error) {
+      if (this.stop.signal.aborted) return;
+      if (!(error instanceof Failure)) reportError(error);
+      this.fail(error instanceof Failure ? error : new Failure(OUR_FAULT, true));
+    }
+  }
+
+  async ask() {
+    this.enter("working", "Waiting for the models to start");
+    this.progress(null);
+    announce(`Analyzing ${this.file.name}`);
+    await modelsReady;
+    for (let tries = 1; ; tries += 1) {
+      this.stop.signal.throwIfAborted();
+      this.enter("working", "Sending the photo");
+      try {
+        return await analyze(this.file, (share) => this.uploaded(share), this.stop.signal);
+      } catch (error) {
+        if (!(error.pause <= LONGEST_PAUSE) || tries === MOST_TRIES) throw error;
+        await this.pause(error);
+      }
+    }
+  }
+
+  uploaded(share) {
+    this.progress(share < 1 ? share : null);
+    if (share === 1) this.enter("working", "Looking for faces");
+  }
+
+  /** @param {number | null} share 0 to 1, or null while nobody can tell */
+  progress(share) {
+    const bar = this.element.querySelector("progress");
+    if (share === null) bar.removeAttribute("value");
+    else bar.value = share;
+  }
+
+  async pause({ message, pause }) {
+    this.progress(null);
+    for (let seconds = pause; seconds > 0 && !this.stop.signal.aborted; seconds -= 1) {
+      this.enter("working", message, `Trying again in ${seconds} s`);
+      await sleep(1);
+    }
+  }
+
+  async show(answer) {
+    const annotated = this.url(jpeg(answer.image));
+    const image = this.element.querySelector("img");
+    image.onerror = null;
+    image.src = annotated;
+    await image.decode();
+    image.alt = `${this.file.name}, with the faces marked and numbered`;
+    image.parentElement.classList.remove("empty");
+    this.part("download").href = annotated;
+    this.part("download").download = `${this.file.name.replace(/\.[^.]*$/, "")}-faces.jpg`;
+    this.part("faces").replaceChildren(
+      ...answer.faces.map((face, index) => faceItem(face, index + 1, answer, annotated)),
+    );
+    const seconds = (answer.milliseconds / 1000).toFixed(1);
+    this.enter(answer.faces.length ? "found" : "nothing", answer.summary,
+      `${answer.width} × ${answer.height} pixels, ${seconds} s`);
+    const spoken = answer.faces.map((face, index) => `Face ${index + 1}: ${face.text}.`);
+    announce([`${this.file.name}: ${answer.summary}`, ...spoken].join(" "));
+  }
+
+  fail(error) {
+    this.enter("failed", error.message);
+    this.part("retry").hidden = !error.retriable;
+    this.part("another").hidden = error.retriable;
+    announce(`${this.file.name}: ${error.message}`);
+  }
+
+  remove() {
+    this.stop.abort();
+    this.urls.forEach((url) => URL.revokeObjectURL(url));
+    const neighbour = this.element.nextElementSibling ?? this.element.previousElementSibling;
+    (neighbour ?? input).focus();
+    this.element.remove();
+  }
+}
+
+/** The list item of one face; `number` is the one drawn in the picture. */
+function faceItem(face, number, { width, height }, picture) {
+  const item = copy("face-template");
+  const part = (selector) => item.querySelector(selector);
+  const { label, probabilities } = face.emotion;
+  part(".number").textContent = number;
+  // The server's own words, which are also the picture's and the bot's: emotion, gender and age in this order.
+  const facts = face.text.split(", ");
+  item.querySelectorAll(".facts dd").forEach((cell, index) => {
+    cell.textContent = capitalized(facts[index]);
+  });
+  part(".chart").append(...Object.entries(probabilities).map(([name, share]) => bar(name, share, name === label)));
+
+  const [left, top, boxWidth, boxHeight] = face.box;
+  const side = Math.max(boxWidth, boxHeight);
+  const corner = [left + (boxWidth - side) / 2, top + (boxHeight - side) / 2];
+  part(".portrait").setAttribute("viewBox", [...corner, side, side].join(" "));
+  Object.entries({ href: picture, width, height }).forEach(([name, value]) =>
+    part(".portrait image").setAttribute(name, value),
+  );
+  return item;
+}
+
+function bar(name, share, highest) {
+  const row = copy("bar-template");
+  row.classList.toggle("highest", highest);
+  row.querySelector("dt").textContent = capitalized(name);
+  row.querySelector(".share").textContent = percent(share);
+  row.querySelector(".fill").style.inlineSize = `${share * 100}%`;
+  return row;
+}
+
+// Photos in
+
+function take(files) {
+  const taken = [...files].map((file) => new Result(file));
+  if (!taken.length) return;
+  results.prepend(...taken.map((result) => result.element));
+  taken[0].element.scrollIntoView({ block: "start" });
+  taken.forEach((result) => result.queue());
+}
+
+function watchIntake() {
+  input.onchange = () => {
+    take(input.files);
+    input.value = ""; // so that the same file can be chosen again
+  };
+  document.onpaste = (event) => take(event.clipboardData.files);
+  document.ondragover = (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    document.body.classList.add("dragging");
+  };
+  document.ondragleave = (event) => {
+    if (!event.relatedTarget) document.body.classList.remove("dragging");
+  };
+  document.ondrop = (event) => {
+    event.preventDefault();
+    document.body.classList.remove("dragging");
+    take(event.dataTransfer.files);
+  };
+}
+
+async function showAbout() {
+  const { bot, max_bytes: limit, version } = await about;
+  if (bot) {
+    const link = document.getElementById("telegram");
+    link.href = `https://t.me/${bot}`;
+    link.hidden = false;
+  }
+  if (limit < Infinity) document.getElementById("limit").textContent = `, up to ${megabytes(limit)}`;
+  if (version) document.getElementById("version").textContent = `Version ${version}`;
+}
+
+// Helpers
+
+function copy(template) {
+  return document.getElementById(template).content.firstElementChild.cloneNode(true);
+}
+
+function announce(text) {
+  document.getElementById("announcer").textContent = text;
+}
+
+/** A data URL's picture as a blob: fetch may not read data URLs under the page's security policy. */
+function jpeg(dataUrl) {
+  const binary = atob(dataUrl.slice(dataUrl.indexOf(",") + 1));
+  return new Blob([Uint8Array.from(binary, (character) => character.charCodeAt(0))], { type: "image/jpeg" });
+}
+
+function sleep(seconds) {
+  return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
+}
+
+/** As in inference/words.py: never 100 % for what only rounds to it. */
+function percent(share) {
+  return share >= 0.9995 ? "100\u00a0%" : `${Math.min(99, Math.round(share * 100))}\u00a0%`;
+}
+
+function megabytes(bytes) {
+  return `${(bytes / 1e6).toFixed(1).replace(/\.0$/, "")}\u00a0MB`;
+}
+
+function capitalized(word) {
+  return word[0].toUpperCase() + word.slice(1);
+}
+
+watchIntake();
+showAbout();

@@ -1,0 +1,97 @@
+"""All the bot's words. Pure functions: faces -> captions and messages."""
+
+from inference.errors import Reason
+from inference.faces import Face
+from inference.words import describe
+
+CAPTION_LIMIT = 1024  # characters, of the Bot API
+MESSAGE_LIMIT = 4096  # characters, likewise
+
+DESCRIPTION = (
+    "Send me a photo and I mark every face in it and tell you its emotion, gender and age. "
+    "Photos are analyzed in memory and never stored."
+)  # shown in an empty chat; 512 characters at most
+SHORT_DESCRIPTION = "Emotion, gender and age of every face in your photo."  # 120 characters at most
+COMMANDS = {
+    "start": "How to begin",
+    "help": "What I can do and what the numbers mean",
+    "privacy": "What happens to your photos",
+    "analyze": "As a reply to a photo: analyze it",
+}
+
+START = (
+    "Hi! Send me a photo with people in it. I send it back with every face marked, "
+    "and a line for each with its emotion, gender and age.\n\n"
+    "/help explains the numbers, /privacy what happens to your photos."
+)
+HELP = (
+    "Send a photo, or an image as a file (JPEG, PNG, WebP, HEIC, BMP, TIFF, GIF), up to 20 MB. "
+    "Sent as a file it keeps its full quality, which helps with small faces. Albums work too.\n\n"
+    "In a group, reply to a photo with /analyze, or mention me in its caption.\n\n"
+    "An answer such as\n"
+    "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
+    "reads: face 1, counted from the left; 93 % sure that it looks happy; 98 % sure that it is a woman; "
+    "about 31 years old, and between 26 and 37 in four cases of five.\n\n"
+    "I tell how a face looks in this one photo, not what somebody feels or who somebody is, and I am often "
+    "wrong: with faces in the dark, covered, turned away or smaller than about 20 pixels, and with small children. "
+    "Don't use my answers to decide anything about anybody."
+)
+NO_FACE = (
+    "I found no face in this photo. Faces are found best from the front, in good light and not too small. "
+    "Try another photo, or send this one as a file."
+)
+FAILED = "Sorry, I could not work through this photo. Please try another one."
+TROUBLE = "Sorry, something went wrong on my side. Please try again in a moment."
+SEND_A_PHOTO = "Send me a photo with people in it, and I tell you what I see. /help explains more."
+UNKNOWN_COMMAND = "I don't know this command. Send me a photo, or see /help."
+NOT_A_PHOTO = "I can only read photos. Send me one, as a photo or as a file."
+NOT_A_VIDEO = "I can't read videos or animations. Send me a photo, for example a screenshot of it."
+NOT_A_STICKER = "Nice sticker! I can only read photos, though."
+REPLY_TO_A_PHOTO = "Use /analyze as a reply to a photo, or just send me one."
+REPLY_HAS_NO_PHOTO = "There is no photo in the message you replied to."
+
+REFUSALS = {
+    Reason.EMPTY: "This file is empty. Please send it again.",
+    Reason.NOT_AN_IMAGE: "This file is not an image that I can read. "
+    "I can read JPEG, PNG, WebP, HEIC, BMP, TIFF and GIF.",
+    Reason.BROKEN: "This image is damaged, so I can't open it. Please send it again or try another one.",
+    Reason.TOO_SMALL: "This image is too small to see a face in it.",
+    Reason.TOO_LONG: "This image is far longer than it is wide. Please crop it around the people.",
+    Reason.TOO_MANY_PIXELS: "This image has too many pixels for me. Please shrink it and send it again.",
+    Reason.TOO_MANY_BYTES: "This file is too large: 20 MB is the most I can take.",
+}
+
+
+def privacy(operator_contact: str) -> str:
+    """The text of /privacy.
+
+    Args:
+        operator_contact: how to reach who runs this bot; may be empty.
+    """
+    contact = operator_contact or "the contact on this bot's profile page"
+    return (
+        "Your photos are analyzed in this bot's memory and forgotten as soon as you have the answer. "
+        "They are never stored, never shown to anybody and never used for training. Nobody is identified. "
+        "What is logged: that a photo came, when, how long it took and how many faces it had; no names, no texts, "
+        "no pictures. The chat itself is kept by Telegram, under Telegram's own terms.\n\n"
+        f"Whom to ask: {contact}."
+    )
+
+
+def summary(faces: list[Face]) -> str:
+    """How many faces, in one sentence."""
+    if not faces:
+        return NO_FACE
+    return "Found 1 face." if len(faces) == 1 else f"Found {len(faces)} faces, counted from the left."
+
+
+def captions(faces: list[Face]) -> list[str]:
+    """The answer in lines, one a face: first a photo's caption, then as many messages as the rest takes."""
+    lines = [f"{number}. {describe(face)}" for number, face in enumerate(faces, 1)]
+    texts = [""]
+    for line in lines:
+        limit = CAPTION_LIMIT if len(texts) == 1 else MESSAGE_LIMIT
+        if len(texts[-1]) + 1 + len(line) > limit:
+            texts.append("")
+        texts[-1] = f"{texts[-1]}\n{line}".lstrip()
+    return texts

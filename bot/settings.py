@@ -1,0 +1,93 @@
+"""Every setting, typed, read once from the environment, refused when wrong."""
+
+import hashlib
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError
+from pydantic.types import StringConstraints
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+WEBHOOK_PATH = "/telegram"
+
+# What an operator reads when a setting is refused; the value itself is never shown.
+ADVICE = {
+    "telegram_bot_token": "must look like 123456:ABC-DEF1234ghIkl, as @BotFather gave it",
+    "webhook_url": "must be the public address of this service, such as https://example.com",
+    "webhook_secret": "must be 1 to 256 of the characters A-Z a-z 0-9 _ -",
+    "telegram_api_url": "must be an address such as http://localhost:8081",
+    "heroku_app_default_domain_name": "must be a domain name",
+    "port": "must be a number from 1 to 65535",
+    "log_level": "must be DEBUG, INFO, WARNING or ERROR",
+    "inference_processes": "must be a number from 1 to 16",
+    "photo_seconds": "must be a number of seconds from 1 to 20",
+    "max_in_flight": "must be a number from 1 to 100",
+    "operator_contact": "must be at most 200 characters",
+}
+
+
+def _secret(pattern: str):
+    """A string of that form which no log or traceback ever shows."""
+    return Annotated[SecretStr, AfterValidator(lambda value: _matching(value, pattern))]
+
+
+def _matching(value: SecretStr, pattern: str) -> SecretStr:
+    if not re.fullmatch(pattern, value.get_secret_value()):
+        raise ValueError("wrong form")
+    return value
+
+
+class Settings(BaseSettings):
+    """Each is read from the environment variable of its name in capitals; an empty one counts as unset."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
+
+    telegram_bot_token: _secret(r"\d+:[A-Za-z0-9_-]{10,}") | None = None
+    webhook_url: HttpUrl | None = None
+    webhook_secret: _secret(r"[A-Za-z0-9_-]{1,256}") | None = None  # the form that setWebhook takes
+    telegram_api_url: HttpUrl = HttpUrl("https://api.telegram.org")
+    heroku_app_default_domain_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")] | None = None
+    port: int = Field(8000, ge=1, le=65535)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    inference_processes: int = Field(1, ge=1, le=16)
+    photo_seconds: float = Field(12, ge=1, le=20)  # that one photo may take in its process
+    max_in_flight: int = Field(32, ge=1, le=100)  # updates worked on at once; also Telegram's max_connections
+    operator_contact: str = Field("", max_length=200)  # shown in /privacy
+
+    @property
+    def token(self) -> str | None:
+        return self.telegram_bot_token and self.telegram_bot_token.get_secret_value()
+
+    @property
+    def api_url(self) -> str:
+        """Of the Bot API server, without a slash at its end."""
+        return str(self.telegram_api_url).rstrip("/")
+
+    @property
+    def webhook(self) -> str | None:
+        """Where Telegram is to send updates; None without a public address."""
+        if self.webhook_url:
+            return str(self.webhook_url).rstrip("/") + WEBHOOK_PATH
+        if self.heroku_app_default_domain_name:
+            return f"https://{self.heroku_app_default_domain_name}{WEBHOOK_PATH}"
+        return None
+
+    @property
+    def secret(self) -> str | None:
+        """Of the webhook: the one set, else one derived from the token, the same on every dyno."""
+        if self.webhook_secret:
+            return self.webhook_secret.get_secret_value()
+        return self.token and hashlib.sha256(f"webhook secret of {self.token}".encode()).hexdigest()
+
+
+def load() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SystemExit: some are wrong; its message says which and what they must be, a line each.
+    """
+    try:
+        return Settings()
+    except ValidationError as refusal:
+        wrong = {str(error["loc"][0]) for error in refusal.errors()}
+        raise SystemExit("\n".join(f"{name.upper()} {ADVICE[name]}." for name in sorted(wrong))) from None

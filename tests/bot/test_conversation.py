@@ -1,0 +1,202 @@
+"""The whole trip: updates from a Bot API server like Telegram's to a real gunicorn, and its answers back."""
+
+import io
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bot import replies
+
+pytestmark = pytest.mark.usefixtures("bot")
+
+GROUP = -1001
+
+
+@pytest.fixture
+def person(request) -> int:
+    """A user id of each test's own."""
+    return 10_000 + abs(hash(request.node.name)) % 1_000_000
+
+
+def encode(image: np.ndarray, form: str = "JPEG", **options) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, form, **options)
+    return stream.getvalue()
+
+
+def answers(telegram, update) -> list:
+    """Deliver an update, which must be acknowledged at once, and return what the bot sent on it."""
+    before = len(telegram.sent)
+    assert telegram.deliver(update) == 200
+    return telegram.sent[before:]
+
+
+def message_id(update) -> int:
+    return update["message"]["message_id"]
+
+
+def test_it_introduces_itself_to_telegram(telegram):
+    assert telegram.webhook.url == "https://faces.example.com/telegram"
+    assert telegram.webhook.allowed_updates == ["message"]
+    assert telegram.webhook.max_connections == 32
+    assert [command["command"] for command in telegram.commands["default", ""]] == list(replies.COMMANDS)
+    assert telegram.descriptions["description", ""] == replies.DESCRIPTION
+    assert telegram.descriptions["short_description", ""] == replies.SHORT_DESCRIPTION
+
+
+@pytest.mark.parametrize(
+    ("command", "text"),
+    [
+        ("/start", replies.START),
+        ("/help", replies.HELP),
+        ("/privacy", replies.privacy("@the_operator")),
+        ("/analyze", replies.REPLY_TO_A_PHOTO),
+        ("/nonsense", replies.UNKNOWN_COMMAND),
+        ("hello", replies.SEND_A_PHOTO),
+    ],
+)
+def test_commands_and_texts(telegram, person, command, text):
+    (answer,) = answers(telegram, telegram.send_text(person, command))
+    assert answer.text == text
+
+
+def test_a_photo_comes_back_annotated(telegram, person, astronaut):
+    update = telegram.send_photo(person, encode(astronaut))
+    (answer,) = answers(telegram, update)
+    assert re.fullmatch(r"1\. happy \d\d %, woman \d\d %, about (2[5-9]|[34]\d) \(\d\d-\d\d\)", answer.caption)
+    assert answer.reply_to == message_id(update)
+    annotated = np.array(Image.open(io.BytesIO(answer.photo)))
+    assert annotated.shape == astronaut.shape
+    assert (np.abs(annotated.astype(int) - astronaut).max(axis=2) > 100).sum() > 500
+    assert any((action.chat_id, action.action) == (person, "upload_photo") for action in telegram.actions)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "HEIF", "BMP", "TIFF", "GIF"])
+def test_an_image_sent_as_a_file(telegram, person, astronaut, form):
+    update = telegram.send_document(person, encode(astronaut, form), f"photo.{form.lower()}", f"image/{form.lower()}")
+    (answer,) = answers(telegram, update)
+    assert "woman" in answer.caption
+    assert answer.reply_to == message_id(update)
+
+
+def test_a_file_without_a_telling_name_is_looked_into(telegram, person, astronaut):
+    update = telegram.send_document(person, encode(astronaut), "scan", "application/octet-stream")
+    (answer,) = answers(telegram, update)
+    assert "woman" in answer.caption
+
+
+def test_a_sideways_phone_photo_is_turned_upright(telegram, person, astronaut):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held sideways
+    sideways = encode(np.rot90(astronaut[:, :400]), exif=exif)
+    (answer,) = answers(telegram, telegram.send_document(person, sideways, "p.jpg", "image/jpeg"))
+    assert "woman" in answer.caption
+    assert Image.open(io.BytesIO(answer.photo)).size == (400, 512)
+
+
+def test_a_crowd_gets_every_line(telegram, person, astronaut):
+    face = astronaut[20:220, 120:320]
+    update = telegram.send_document(person, encode(np.tile(face, (6, 8, 1))), "crowd.jpg", "image/jpeg")
+    photo, *rest = answers(telegram, update)
+    assert len(rest) >= 1
+    lines = "\n".join([photo.caption, *(message.text for message in rest)]).split("\n")
+    assert [line.split(".")[0] for line in lines] == [str(number) for number in range(1, 49)]
+
+
+def test_every_photo_of_an_album_is_answered(telegram, person, astronaut):
+    album = telegram.send_album(person, [encode(astronaut), encode(astronaut[:, ::-1]), encode(astronaut[:300])])
+    before = len(telegram.sent)
+    assert telegram.run_delivery(60)
+    replied = telegram.sent[before:]
+    assert [answer.reply_to for answer in replied] == [message_id(update) for update in album]
+    assert all("woman" in answer.caption for answer in replied)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"%PDF-1.7 ...", "not an image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged"),
+        (encode(np.zeros((1, 1, 3), np.uint8), "PNG"), "too small"),
+        (encode(np.zeros((16, 2000, 3), np.uint8), "PNG"), "longer"),
+    ],
+)
+def test_files_that_are_no_photos(telegram, person, content, text):
+    (answer,) = answers(telegram, telegram.send_document(person, content, "file", "application/octet-stream"))
+    assert text in answer.text
+
+
+def test_a_file_over_the_download_limit(telegram, person):
+    update = telegram.send_document(person, bytes(20 * 2**20 + 1), "huge.jpg", "image/jpeg")
+    (answer,) = answers(telegram, update)
+    assert answer.text == replies.REFUSALS["the file is larger than 20 MB"]
+
+
+def test_a_photo_without_a_face(telegram, person):
+    (answer,) = answers(telegram, telegram.send_photo(person, encode(np.full((300, 400, 3), 90, np.uint8))))
+    assert answer.text == replies.NO_FACE
+
+
+def test_other_messages_are_not_met_with_silence(telegram, person):
+    hints = [
+        (telegram.send_sticker(person), replies.NOT_A_STICKER),
+        (telegram.send_video(person), replies.NOT_A_VIDEO),
+        (telegram.send_voice(person), replies.NOT_A_PHOTO),
+        (telegram.send_location(person, 52.5, 13.4), replies.NOT_A_PHOTO),
+    ]
+    for update, text in hints:
+        (answer,) = answers(telegram, update)
+        assert answer.text == text
+
+
+def test_groups_hear_nothing_they_did_not_ask_for(telegram, astronaut):
+    name = telegram.username
+    photo = telegram.send_photo(GROUP, encode(astronaut))
+    assert answers(telegram, photo) == []
+    assert answers(telegram, telegram.send_text(GROUP, "hello everybody")) == []
+    assert answers(telegram, telegram.send_text(GROUP, "/dance")) == []
+    assert answers(telegram, telegram.send_sticker(GROUP)) == []
+    (answer,) = answers(telegram, telegram.send_text(GROUP, f"/analyze@{name}", reply_to=message_id(photo)))
+    assert (answer.reply_to, "woman" in answer.caption) == (message_id(photo), True)
+    (answer,) = answers(telegram, telegram.send_text(GROUP, f"@{name} who is this?", reply_to=message_id(photo)))
+    assert "woman" in answer.caption
+    (answer,) = answers(telegram, telegram.send_photo(GROUP, encode(astronaut), f"Look @{name.upper()}"))
+    assert "woman" in answer.caption
+    text = telegram.send_text(GROUP, "just words")
+    (answer,) = answers(telegram, telegram.send_text(GROUP, f"/analyze@{name}", reply_to=message_id(text)))
+    assert answer.text == replies.REPLY_HAS_NO_PHOTO
+
+
+def test_a_second_delivery_makes_no_second_answer(telegram, person, astronaut):
+    update = telegram.send_photo(person, encode(astronaut))
+    assert len(answers(telegram, update)) == 1
+    assert answers(telegram, update) == []
+
+
+@pytest.mark.parametrize("failure", [{"status": 500}, {"retry_after": 20}, {"drop": True}])
+def test_a_failed_answer_is_left_to_redelivery(telegram, person, astronaut, failure):
+    update = telegram.send_photo(person, encode(astronaut))
+    telegram.fail("sendPhoto", **failure)
+    assert telegram.deliver(update) == 503
+    assert len(answers(telegram, update)) == 1
+
+
+def test_a_short_flood_wait_is_sat_out(telegram, person, astronaut):
+    telegram.fail("sendPhoto", retry_after=1)
+    assert len(answers(telegram, telegram.send_photo(person, encode(astronaut)))) == 1
+
+
+def test_a_failed_download_is_left_to_redelivery(telegram, person, astronaut):
+    update = telegram.send_photo(person, encode(astronaut))
+    telegram.fail("file", status=502)
+    assert telegram.deliver(update) == 503
+    assert len(answers(telegram, update)) == 1
+
+
+def test_who_blocked_the_bot_is_let_go(telegram, person, astronaut):
+    update = telegram.send_photo(person, encode(astronaut))
+    telegram.block(person)
+    assert answers(telegram, update) == []
+    telegram.unblock(person)

@@ -1,0 +1,72 @@
+import pytest
+
+from bot.settings import ADVICE, Settings, load
+
+TOKEN = "123456:ABC-DEF1234ghIkl-zyx57W2v1u123ew11"
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch):
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def test_nothing_set_is_a_service_without_telegram():
+    settings = load()
+    assert (settings.token, settings.webhook, settings.secret) == (None, None, None)
+    assert (settings.port, settings.log_level, settings.api_url) == (8000, "INFO", "https://api.telegram.org")
+
+
+def test_the_address_is_the_set_one_else_the_platform_s(monkeypatch):
+    monkeypatch.setenv("HEROKU_APP_DEFAULT_DOMAIN_NAME", "faces-1234.herokuapp.com")
+    assert load().webhook == "https://faces-1234.herokuapp.com/telegram"
+    monkeypatch.setenv("WEBHOOK_URL", "https://faces.example.com/")
+    assert load().webhook == "https://faces.example.com/telegram"
+    monkeypatch.setenv("WEBHOOK_URL", "")
+    assert load().webhook == "https://faces-1234.herokuapp.com/telegram"
+
+
+def test_the_secret_is_derived_from_the_token_where_none_is_set(monkeypatch):
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    derived = load().secret
+    assert derived == load().secret
+    assert TOKEN not in derived
+    monkeypatch.setenv("WEBHOOK_SECRET", "chosen")
+    assert load().secret == "chosen"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TELEGRAM_BOT_TOKEN", "my token"),
+        ("WEBHOOK_URL", "faces.example.com"),
+        ("WEBHOOK_SECRET", "not allowed: spaces"),
+        ("WEBHOOK_SECRET", "x" * 257),
+        ("TELEGRAM_API_URL", "localhost:8081"),
+        ("HEROKU_APP_DEFAULT_DOMAIN_NAME", "a b"),
+        ("PORT", "http"),
+        ("PORT", "70000"),
+        ("LOG_LEVEL", "LOUD"),
+        ("INFERENCE_PROCESSES", "0"),
+        ("PHOTO_SECONDS", "60"),
+        ("MAX_IN_FLIGHT", "1000"),
+        ("OPERATOR_CONTACT", "x" * 201),
+    ],
+)
+def test_a_wrong_value_stops_with_one_sentence_that_does_not_show_it(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as stop:
+        load()
+    assert str(stop.value) == f"{name} {ADVICE[name.lower()]}."
+    assert stop.value.__suppress_context__
+
+
+def test_every_setting_has_its_advice():
+    assert set(ADVICE) == set(Settings.model_fields)
+
+
+def test_secrets_are_not_in_the_representation(monkeypatch):
+    monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
+    monkeypatch.setenv("WEBHOOK_SECRET", "hush-hush")
+    assert TOKEN not in repr(load())
+    assert "hush-hush" not in repr(load())

@@ -1,0 +1,134 @@
+"""What several tests share: a portrait, the analyzer, the service as it is deployed."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import httpx
+import numpy as np
+import pytest
+import skimage.data
+
+from tests.botapi import BotApi
+
+ROOT = Path(__file__).parent.parent
+DATA = ROOT.parent / "shared" / "data"  # labelled faces; not part of the project
+START_SECONDS = 120  # for the models to load, on a busy machine
+
+
+@pytest.fixture(scope="session")
+def astronaut() -> np.ndarray:
+    """NASA's portrait of Eileen Collins, a smiling woman of 42: (512, 512, 3) uint8 RGB."""
+    return np.ascontiguousarray(skimage.data.astronaut())
+
+
+@pytest.fixture(scope="session")
+def analyzer():
+    from inference.analyzer import FaceAnalyzer
+
+    return FaceAnalyzer()
+
+
+@pytest.fixture(scope="session")
+def utkface() -> Path:
+    return _labelled("utkface")
+
+
+@pytest.fixture(scope="session")
+def fer2013() -> Path:
+    return _labelled("fer2013")
+
+
+def _labelled(name: str) -> Path:
+    if not (DATA / name).is_dir():
+        pytest.skip(f"needs {name} in {DATA}")
+    return DATA / name
+
+
+@dataclass
+class Service:
+    """A running gunicorn."""
+
+    url: str
+    process: subprocess.Popen
+    log: Path
+
+    def wait_until(self, condition, seconds: float = START_SECONDS) -> None:
+        """Return once `condition(health)` is true of what /healthz says."""
+        deadline = time.monotonic() + seconds
+        health = None
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                health = httpx.get(f"{self.url}/healthz").json()
+            except httpx.TransportError:
+                pass
+            else:
+                if condition(health):
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"{health}\n{self.log.read_text()}")
+
+
+def start_service(log: Path, **settings: str) -> Service:
+    """The Procfile's command, on a free port, with nothing but these settings."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = (ROOT / "Procfile").read_text().removeprefix("web:").split()
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "PORT": str(port), "WEB_CONCURRENCY": "2"} | settings,
+        stderr=log.open("w"),
+    )
+    return Service(f"http://127.0.0.1:{port}", process, log)
+
+
+def stop_service(service: Service) -> int:
+    """SIGTERM, as the platform sends it; the exit status."""
+    service.process.terminate()
+    return service.process.wait(40)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory):
+    """The service without a token: the demo page alone."""
+    service = start_service(tmp_path_factory.mktemp("service") / "log")
+    service.wait_until(lambda health: health["models_ready"])
+    yield service
+    stop_service(service)
+
+
+TOKEN = "123456:TEST-token-of-the-test-server_0123456789"
+SECRET = "a-secret_of-the-tests"
+
+
+@pytest.fixture(scope="session")
+def telegram():
+    """A Bot API server of our own, in the place of Telegram's."""
+    with BotApi(token=TOKEN) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def bot(telegram, tmp_path_factory):
+    """The service with a token, a public address and the Bot API server above."""
+    service = start_service(
+        tmp_path_factory.mktemp("bot") / "log",
+        TELEGRAM_BOT_TOKEN=TOKEN,
+        TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
+        WEBHOOK_URL="https://faces.example.com",
+        WEBHOOK_SECRET=SECRET,
+        OPERATOR_CONTACT="@the_operator",
+    )
+    telegram.gateway = service.url
+    service.wait_until(lambda health: health["models_ready"] and health["telegram"] == "connected")
+    yield service
+    stop_service(service)
