@@ -24,7 +24,9 @@ def main() -> None:
         poll(settings)
     else:
         if not settings.token:
-            log.info("TELEGRAM_BOT_TOKEN is not set: only the demo page, at http://localhost:%d", settings.port)
+            log.info(
+                "TELEGRAM_BOT_TOKEN is not set: only the demo page, at http://localhost:%d", settings.port
+            )
         os.execv(sys.executable, [sys.executable, "-m", "gunicorn"])  # the rest stands in gunicorn.conf.py
 
 

@@ -24,7 +24,7 @@ from telegram.ext import Application
 
 from bot import __version__, logs, replies
 from bot.admission import Admission, Busy, Finished
-from bot.conversation import ALLOWED_UPDATES, build_application, is_temporary
+from bot.conversation import ALLOWED_UPDATES, build_application
 from bot.settings import WEBHOOK_PATH, Settings, load
 from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.pool import AnalysisError, Pool
@@ -39,8 +39,8 @@ RETRY_SECONDS = 2  # that Telegram is asked to wait before it sends an update ag
 CONNECT_SECONDS = 5  # between attempts to reach Telegram at start
 PAGE_PHOTOS = 4  # analyzed or waiting at once for the demo page; Telegram's photos have their own bound
 SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
@@ -60,6 +60,7 @@ def create_application(settings: Settings) -> Starlette:
             Mount("/page", StaticFiles(directory=PAGE)),
         ],
         middleware=[Middleware(SecurityHeaders)],
+        exception_handlers={Exception: failed},
         lifespan=lifespan,
     )
     app.state.settings = settings
@@ -140,9 +141,14 @@ async def webhook(request: Request) -> Response:
     if state.telegram is None:
         return later()
     try:
+        update = Update.de_json(content, state.telegram.bot)
+    except Exception:  # of a shape that the library does not know; sent again, it would have it still
+        log.error("update %d could not be understood", update_id)
+        return PlainTextResponse("ok")
+    try:
         with state.admission.claim(update_id):
             async with asyncio.timeout(BUDGET_SECONDS):
-                await state.telegram.process_update(Update.de_json(content, state.telegram.bot))
+                await state.telegram.process_update(update)
     except Finished:
         pass
     except Busy:
@@ -150,9 +156,7 @@ async def webhook(request: Request) -> Response:
     except RetryAfter as error:
         log.warning("update %d: told to slow down; left to redelivery", update_id)
         return later(error.retry_after.total_seconds())
-    except (TelegramError, TimeoutError) as error:
-        if not is_temporary(error):
-            raise
+    except (TelegramError, TimeoutError) as error:  # temporary ones; see conversation.Redelivered
         log.warning("update %d: %s; left to redelivery", update_id, type(error).__name__)
         return later()
     return PlainTextResponse("ok")
@@ -216,6 +220,12 @@ async def health(request: Request) -> Response:
         "version": __version__,
     }
     return JSONResponse(status, 200 if ready else 503)
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """A fault of the service itself."""
+    log.error("%s failed", request.url.path, exc_info=error)
+    return JSONResponse({"error": replies.TROUBLE}, 500, SECURITY_HEADERS)
 
 
 class TooLarge(Exception):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from telegram import Document, Message, PhotoSize, Update
-from telegram.constants import ChatAction, FileSizeLimit
+from telegram.constants import ChatAction
 from telegram.error import BadRequest, Forbidden, NetworkError, RetryAfter, TelegramError
 from telegram.ext import (
     Application,
@@ -20,7 +20,7 @@ from telegram.ext import (
 
 from bot import replies
 from bot.settings import Settings
-from inference.errors import PhotoError, Reason
+from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.pool import AnalysisError, Pool
 
 log = logging.getLogger(__name__)
@@ -170,7 +170,7 @@ async def _answer(message: Message, update: Update, context: ContextTypes.DEFAUL
 
 
 async def _download(image: PhotoSize | Document) -> bytes:
-    if image.file_size and image.file_size > FileSizeLimit.FILESIZE_DOWNLOAD:
+    if image.file_size and image.file_size > MAX_BYTES:
         raise PhotoError(Reason.TOO_MANY_BYTES)
     file = await image.get_file()
     return bytes(await file.download_as_bytearray())
@@ -182,7 +182,9 @@ async def _show(message: Message, analysis) -> None:
         await _say(message, replies.NO_FACE)
         return
     caption, *rest = replies.captions(analysis.faces)
-    await _patiently(lambda: message.reply_photo(analysis.jpeg, caption, do_quote=True, allow_sending_without_reply=True))
+    await _patiently(
+        lambda: message.reply_photo(analysis.jpeg, caption, do_quote=True, allow_sending_without_reply=True)
+    )
     try:
         for text in rest:
             await _say(message, text)

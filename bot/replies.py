@@ -33,12 +33,11 @@ HELP = (
     "reads: face 1, counted from the left; 93 % sure that it looks happy; 98 % sure that it is a woman; "
     "about 31 years old, and between 26 and 37 in four cases of five.\n\n"
     "I tell how a face looks in this one photo, not what somebody feels or who somebody is, and I am often "
-    "wrong: with faces in the dark, covered, turned away or smaller than about 20 pixels, and with small children. "
+    "wrong: with small children, and with faces in the dark, covered, turned away or tiny. "
     "Don't use my answers to decide anything about anybody."
 )
 NO_FACE = (
-    "I found no face in this photo. Faces are found best from the front, in good light and not too small. "
-    "Try another photo, or send this one as a file."
+    "I found no face in this photo. Faces are found best from the front, in good light and not too small."
 )
 FAILED = "Sorry, I could not work through this photo. Please try another one."
 TROUBLE = "Sorry, something went wrong on my side. Please try again in a moment."
@@ -72,8 +71,8 @@ def privacy(operator_contact: str) -> str:
     return (
         "Your photos are analyzed in this bot's memory and forgotten as soon as you have the answer. "
         "They are never stored, never shown to anybody and never used for training. Nobody is identified. "
-        "What is logged: that a photo came, when, how long it took and how many faces it had; no names, no texts, "
-        "no pictures. The chat itself is kept by Telegram, under Telegram's own terms.\n\n"
+        "What is logged: that a photo came, when, how long it took and how many faces it had; no names, "
+        "no texts, no pictures. The chat itself is kept by Telegram, under Telegram's own terms.\n\n"
         f"Whom to ask: {contact}."
     )
 

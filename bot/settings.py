@@ -46,7 +46,9 @@ class Settings(BaseSettings):
     webhook_url: HttpUrl | None = None
     webhook_secret: _secret(r"[A-Za-z0-9_-]{1,256}") | None = None  # the form that setWebhook takes
     telegram_api_url: HttpUrl = HttpUrl("https://api.telegram.org")
-    heroku_app_default_domain_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")] | None = None
+    heroku_app_default_domain_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")] | None = (
+        None
+    )
     port: int = Field(8000, ge=1, le=65535)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     inference_processes: int = Field(1, ge=1, le=16)

@@ -37,11 +37,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("python -m inference", description="Find faces; tell emotion, gender and age.")
+    parser = argparse.ArgumentParser(
+        "python -m inference", description="Find faces; tell emotion, gender and age."
+    )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER")
-    parser.add_argument("--json", action="store_true", help="print one JSON object a photo, each on its own line")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object a photo, each on its own line"
+    )
     parser.add_argument("--cropped", action="store_true", help="take each whole picture as one face crop")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write the annotated photos there, as JPEG")
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="write the annotated photos there, as JPEG"
+    )
     return parser.parse_args(arguments)
 
 

@@ -47,7 +47,9 @@ def align(image: np.ndarray, landmarks: np.ndarray, side: int, template: np.ndar
     if abs(turn) < 0.75:
         image, turn, shift = _shrink(image, turn, shift, side)
     matrix = np.array([[turn.real, -turn.imag, shift.real], [turn.imag, turn.real, shift.imag]])
-    return cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        image, matrix, (side, side), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def _shrink(image: np.ndarray, turn: complex, shift: complex, side: int):

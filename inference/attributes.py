@@ -32,10 +32,13 @@ class Network:
         self.calibration: dict[str, float] = card["calibration"]
         model = tf.keras.models.load_model(weights / f"{task}.keras", compile=False)
         shape = (None, self.side, self.side, self.channels)
-        self._graph = tf.function(lambda crops: model(crops, training=False), input_signature=[tf.TensorSpec(shape)])
+        self._graph = tf.function(
+            lambda crops: model(crops, training=False), input_signature=[tf.TensorSpec(shape)]
+        )
+        self._graph(tf.zeros((1, *shape[1:])))  # compiles now, not at the first photo
 
     def __call__(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """All faces of a photo -> (n, outputs) float32 logits.
+        """All faces of a photo -> (n, outputs) float32 logits; means over each crop and its mirror image.
 
         Args:
             image: (height, width, 3) uint8 RGB.
@@ -43,8 +46,15 @@ class Network:
         """
         crops = np.stack([align(image, face, self.side) for face in landmarks])
         inputs = standardize(grey(crops) if self.channels == 1 else crops)
-        batches = [inputs[start : start + BATCH] for start in range(0, len(inputs), BATCH)]
-        return np.concatenate([self._graph(tf.constant(batch)).numpy() for batch in batches])
+        return np.concatenate(
+            [
+                (self._run(batch) + self._run(batch[:, :, ::-1])) / 2
+                for batch in np.split(inputs, range(BATCH, len(inputs), BATCH))
+            ]
+        )
+
+    def _run(self, inputs: np.ndarray) -> np.ndarray:
+        return self._graph(tf.constant(inputs)).numpy()
 
 
 class Attributes:

@@ -181,10 +181,8 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float, by_smaller: 
         width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
         height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
         shared = np.maximum(width, 0) * np.maximum(height, 0)
-        if by_smaller:
-            whole = np.minimum(areas[best], areas[rest])
-        else:
-            whole = areas[best] + areas[rest] - shared
+        smaller, union = np.minimum(areas[best], areas[rest]), areas[best] + areas[rest] - shared
+        whole = smaller if by_smaller else union
         order = rest[shared <= overlap * whole]
     return np.array(kept, int)
 
@@ -197,7 +195,12 @@ def _compile(network_class, weights: str, shape: tuple):
     with lz4.frame.open(files("mtcnn.assets.weights") / weights) as stream:
         network.set_weights(joblib.load(stream))
     graph = tf.function(network, input_signature=[tf.TensorSpec(shape, tf.float32)])
-    return lambda images: [output.numpy() for output in graph(tf.constant(images))]
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        return [output.numpy() for output in graph(tf.constant(images))]
+
+    run(np.zeros([size or 32 for size in shape], np.float32))  # compiles now, not at the first photo
+    return run
 
 
 def _normalize(image: np.ndarray) -> np.ndarray:
@@ -262,7 +265,9 @@ def _square(boxes: np.ndarray) -> np.ndarray:
     return np.hstack([centers - halves, centers + halves])
 
 
-def _detection(corners: np.ndarray, score: float, landmarks: np.ndarray, width: int, height: int) -> Detection:
+def _detection(
+    corners: np.ndarray, score: float, landmarks: np.ndarray, width: int, height: int
+) -> Detection:
     (x1, y1), (x2, y2) = np.clip(corners, 0, (width, height)).tolist()
     points = (tuple(point) for point in landmarks.tolist())
     return Detection(BoundingBox(x1, y1, x2 - x1, y2 - y1), float(score), Keypoints(*points))

@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,8 @@ from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, UnidentifiedImageErr
 from PIL.JpegImagePlugin import JpegImageFile
 from pillow_heif import register_heif_opener
 
-MAX_BYTES = 20 * 2**20  # of the file; what Telegram lets a bot download
+from inference.errors import MAX_BYTES, PhotoError, Reason
+
 MAX_PIXELS = 100_000_000  # by the header
 MAX_MEMORY = 200_000_000  # bytes that decoding may take, as estimated from the header
 MEMORY_CEILING = 300_000_000  # bytes that decoding gets, whatever the header says
@@ -52,26 +52,6 @@ TURNS = {
 # With thumbnails on, `draft` would decode an embedded one in place of the photo.
 register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=DECODING_THREADS)
 AvifImagePlugin.DEFAULT_MAX_THREADS = DECODING_THREADS
-
-
-class Reason(StrEnum):
-    """Why a photo is refused."""
-
-    EMPTY = "empty"  # no bytes
-    NOT_AN_IMAGE = "not an image"  # or of a format that is not read
-    BROKEN = "broken"  # damaged, cut short, or a variant of its format that is not read
-    TOO_SMALL = "too small"  # a side under MIN_SIDE
-    TOO_LONG = "too long"  # sides further apart than MAX_RATIO
-    TOO_MANY_PIXELS = "too many pixels"  # over MAX_PIXELS, or decoding would take more than MAX_MEMORY
-    TOO_MANY_BYTES = "too many bytes"  # over MAX_BYTES
-
-
-class PhotoError(ValueError):
-    """A photo that cannot be used; `reason` says why, and nothing in it comes from the file."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -244,7 +224,7 @@ def _shrink(image: Image.Image, width: int, height: int) -> Image.Image:
         first = max(0, math.floor(top * scale - reach))
         last = min(image.height, math.ceil(bottom * scale + reach))
         band = _flatten(image.crop((0, first, image.width, last)))
-        box = (0, top * scale - first, image.width, min(bottom * scale, image.height) - first)
+        box = (0, top * scale - first, image.width, bottom * scale - first)
         small = small or Image.new(band.mode, (width, height))
         small.paste(band.resize((width, bottom - top), FILTER, box), (0, top))
     return small
@@ -267,18 +247,16 @@ def _flatten(image: Image.Image) -> Image.Image:
 
 def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """L, RGB or CMYK -> RGB, by the embedded ICC profile where there is a sound one for this mode."""
-    try:
-        source = ImageCms.getOpenProfile(io.BytesIO(profile or b""))
-        description = source.profile.profile_description or ""
-        if source.profile.xcolor_space.strip() == image.mode and "sRGB" not in description:
+    if profile:
+        try:
             return ImageCms.profileToProfile(
                 image,
-                source,
+                ImageCms.getOpenProfile(io.BytesIO(profile)),
                 ImageCms.createProfile("sRGB"),
                 renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
                 outputMode="RGB",
                 flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
             )
-    except ImageCms.PyCMSError:
-        pass
+        except ImageCms.PyCMSError:  # damaged, or for another mode
+            pass
     return image.convert("RGB")

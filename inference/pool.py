@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 5  # between attempts to load the models, should that fail
 CONSTS.term_timeout = 0.5  # seconds that pebble gives a hung process before it kills it
 
+# Has glibc's malloc give large blocks back to the system at once; without it a process keeps 180 MB more.
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}  # bytes
+
 
 class AnalysisError(Exception):
     """The photo crashed its process or took longer than it may; the photo is at fault, not the caller."""
@@ -52,11 +55,14 @@ class Pool:
     def __init__(self, processes: int = 1, seconds: float = 12) -> None:
         """
         Args:
-            processes: each takes about 350 MB of memory.
+            processes: each takes about 300 MB of memory.
             seconds: that one photo may take, not counting its wait for a free process.
         """
         self._processes, self._seconds = processes, seconds
+        # Photos wait here and not in pebble's pipe, where a canceled one would cost its process.
+        self._free = asyncio.Semaphore(processes)
         self._pool = self._start()
+        self._warming: asyncio.Task | None = None
         self.restarts = 0
         self.ready = False
 
@@ -76,10 +82,15 @@ class Pool:
         """Analyze an encoded photo.
 
         Raises:
-            intake.PhotoError: it can't be read as a photo.
+            errors.PhotoError: it can't be read as a photo.
             AnalysisError: its process died of it or took too long.
         """
-        return await self._run(_analyze, data)
+        try:
+            return await self._run(_analyze, data)
+        except AnalysisError:
+            self.ready = False
+            self._warming = asyncio.create_task(self.warm_up())
+            raise
 
     def close(self) -> None:
         """Stop the processes, whatever they do."""
@@ -87,11 +98,26 @@ class Pool:
         self._pool.join()
 
     def _start(self) -> pebble.ProcessPool:
+        os.environ.update(MEMORY)  # for the processes; nothing of it concerns this one, which runs already
         # Spawned, not forked: a fork of a process with threads can deadlock.
         context = multiprocessing.get_context("spawn")
-        return pebble.ProcessPool(self._processes, initializer=_prepare, initargs=(os.getpid(),), context=context)
+        return pebble.ProcessPool(
+            self._processes, initializer=_prepare, initargs=(os.getpid(),), context=context
+        )
 
     async def _run(self, function, *arguments):
+        """Call a function in a process. Whoever waits may give up waiting; the call goes on to its end."""
+        await self._free.acquire()
+        call = asyncio.create_task(self._call(function, *arguments))
+        call.add_done_callback(self._finish)
+        return await asyncio.shield(call)
+
+    def _finish(self, call: asyncio.Task) -> None:
+        self._free.release()
+        if not call.cancelled():
+            call.exception()  # looked at, should nobody wait for it any more
+
+    async def _call(self, function, *arguments):
         try:
             return await self._schedule(function, *arguments)
         except BrokenProcessPool:
@@ -102,20 +128,13 @@ class Pool:
     async def _schedule(self, function, *arguments):
         pool = self._pool
         try:
-            future = pool.schedule(function, arguments, timeout=self._seconds)
-            try:
-                # Shielded: pebble kills the process of a canceled task, and the models with it.
-                return await asyncio.shield(asyncio.wrap_future(future))
-            except asyncio.CancelledError:
-                if not future.running():
-                    future.cancel()
-                raise
+            return await asyncio.wrap_future(pool.schedule(function, arguments, timeout=self._seconds))
         except (TimeoutError, pebble.ProcessExpired) as error:
             self.restarts += 1
             log.error("a photo was given up: %s", type(error).__name__)
             raise AnalysisError(type(error).__name__) from error
         except RuntimeError as error:  # BrokenProcessPool is one; so is what a stopped pool raises
-            if not pool.active and pool is self._pool:
+            if pool is self._pool and not pool.active:
                 log.error("the process pool broke and is replaced")
                 self.restarts += 1
                 self._pool = self._start()
@@ -130,6 +149,7 @@ def _prepare(parent: int) -> None:
     """Run first in each process."""
     # The platform sends SIGTERM to every process at once; the parent lets photos in flight finish.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it complains of odd photos, which are no news here
     _end_with(parent)
     _load()
 

@@ -76,18 +76,17 @@ class Service:
         raise AssertionError(f"{health}\n{self.log.read_text()}")
 
 
-def start_service(log: Path, **settings: str) -> Service:
-    """The Procfile's command, on a free port, with nothing but these settings."""
+PROCFILE = (ROOT / "Procfile").read_text().removeprefix("web:").split()
+
+
+def start_service(log: Path, command: list[str] = PROCFILE, **settings: str) -> Service:
+    """A command of Python's, on a free port, with nothing but these settings."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = (ROOT / "Procfile").read_text().removeprefix("web:").split()
-    process = subprocess.Popen(
-        [sys.executable, "-m", *command],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PORT": str(port), "WEB_CONCURRENCY": "2"} | settings,
-        stderr=log.open("w"),
-    )
+    environment = {"PATH": os.environ["PATH"], "PORT": str(port), "WEB_CONCURRENCY": "2"} | settings
+    with log.open("w") as stream:
+        process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment, stderr=stream)
     return Service(f"http://127.0.0.1:{port}", process, log)
 
 

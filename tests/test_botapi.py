@@ -98,9 +98,11 @@ def receiving(respond: Callable[[dict[str, Any]], tuple[int, dict[str, str]] | N
     with Receiver(respond) as receiver:
         thread = threading.Thread(target=receiver.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield receiver
-        receiver.shutdown()
-        thread.join()
+        try:
+            yield receiver
+        finally:
+            receiver.shutdown()
+            thread.join()
 
 
 def accept(update: dict[str, Any]) -> tuple[int, dict[str, str]]:
@@ -146,8 +148,16 @@ def test_every_kind_of_body_is_read_and_method_names_have_no_case(server: BotApi
     httpx.post(address, json={"chat_id": ANN, "text": "höher"})
     httpx.post(address, data=parameters, files={"unused": b"x"})
     assert [sent.text for sent in server.sent] == ["höher"] * 5
-    broken = httpx.post(address, content=b"{", headers={"Content-Type": "application/json"})
-    assert broken.json()["description"] == "Bad Request: can't parse JSON object"
+    for content in (b"{", b"[]"):
+        broken = httpx.post(address, content=content, headers={"Content-Type": "application/json"})
+        assert broken.json()["description"] == "Bad Request: can't parse the body"
+
+
+def test_uploads_keep_every_byte_and_name(server: BotApi) -> None:
+    data = bytes(range(256)) * 300 + b"\r\n--\r\n\r\n\r\n"
+    drive(server, lambda bot: bot.send_document(ANN, data, filename="grüße.bin", caption="wörtlich"))
+    (sent,) = server.sent
+    assert (sent.media[0].data, sent.media[0].file_name, sent.caption) == (data, "grüße.bin", "wörtlich")
 
 
 def test_upload_beyond_50_mb_is_too_large(server: BotApi) -> None:
@@ -437,7 +447,10 @@ def test_other_files_are_recorded(server: BotApi) -> None:
 
 def test_get_file_and_download(server: BotApi) -> None:
     data = picture(50, 50, "PNG")
-    file_id = server.send_document(ANN, data, "me.png", "image/png")["message"]["document"]["file_id"]
+    file_id, unasked = (
+        server.send_document(ANN, data, "me.png", "image/png")["message"]["document"]["file_id"]
+        for _ in range(2)
+    )
 
     async def fetch(bot: telegram.Bot) -> tuple[telegram.File, bytearray]:
         file = await bot.get_file(file_id)
@@ -451,7 +464,8 @@ def test_get_file_and_download(server: BotApi) -> None:
     assert raw["file_path"].endswith(".png")
     with pytest.raises(BadRequest, match=r"(?i)invalid file_id"):
         drive(server, lambda bot: bot.get_file("AgACunknown"))
-    assert httpx.get(f"{server.base_file_url}{server.token}/documents/none.png").status_code == 404
+    for path in (server.files[unasked].path, "documents/none.png"):
+        assert httpx.get(f"{server.base_file_url}{server.token}/{path}").status_code == 404
 
 
 def test_file_is_too_big_to_fetch_beyond_20_mb(server: BotApi) -> None:
@@ -652,9 +666,9 @@ def test_long_poll_ends_when_an_update_comes(server: BotApi) -> None:
 def test_polls_conflict_with_a_webhook_and_with_each_other(server: BotApi) -> None:
     async def twice(bot: telegram.Bot) -> None:
         async with make_bot(server) as other:  # a bot polls through one connection only
-            first = asyncio.create_task(bot.get_updates(timeout=5))
+            first = asyncio.create_task(bot.get_updates(timeout=40))
             await asyncio.sleep(0.2)
-            second = asyncio.create_task(other.get_updates(timeout=5))
+            second = asyncio.create_task(other.get_updates(timeout=40))
             with pytest.raises(Conflict, match="terminated by other getUpdates request"):
                 await first
             await bot.set_webhook("https://bot.example.org/hook")
@@ -665,7 +679,9 @@ def test_polls_conflict_with_a_webhook_and_with_each_other(server: BotApi) -> No
         await bot.delete_webhook()
         assert await bot.get_updates() == ()
 
+    started = time.monotonic()
     drive(server, twice)
+    assert time.monotonic() - started < 20  # the polls gave way at once
 
 
 def test_only_updates_asked_for_are_kept(server: BotApi) -> None:
@@ -806,7 +822,8 @@ def test_redelivery_gives_up_at_the_deadline(server: BotApi) -> None:
         drive(server, lambda bot: bot.set_webhook(receiver.url))
         update = server.send_text(ANN, "x")
         assert server.run_delivery(seconds=0.3, pace=0.001) is False
-    assert len(receiver.received) == len(server.deliveries[update["update_id"]]) > 3
+    assert len(server.deliveries[update["update_id"]]) > 3
+    assert len(server.deliveries[update["update_id"]]) - len(receiver.received) in (0, 1)  # one was cut short
     assert server.pending == [update]
 
 
@@ -851,6 +868,7 @@ def test_what_comes_during_a_delivery_is_delivered_too(server: BotApi) -> None:
 
 
 def test_stopping_ends_a_delivery() -> None:
+    started = time.monotonic()
     with receiving(lambda update: (500, {})) as receiver:
         with BotApi() as server:
             post(server, "setWebhook", url=receiver.url)
@@ -858,6 +876,7 @@ def test_stopping_ends_a_delivery() -> None:
             delivery = server.start_delivery(seconds=30)
             server.wait_for(lambda: server.deliveries)
         assert delivery.result(timeout=0) is False
+    assert time.monotonic() - started < 20
 
 
 # Rates and scripted failures

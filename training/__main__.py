@@ -25,6 +25,12 @@ Located = tuple[Faces, np.ndarray]  # faces and their landmarks
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Run one command.
+
+    Raises:
+        FileNotFoundError: the data is not there.
+        ValueError: an unfinished or finished fit lies in the runs folder that was made with other settings.
+    """
     options = _parser().parse_args(arguments)
     if options.command == "evaluate":
         evaluate(options.data, options.weights)
@@ -126,7 +132,10 @@ def _crops(task: Task, located: Located, weights=None, augmentation: str = "none
 
 
 def _logits(network: keras.Model, task: Task, located: Located) -> np.ndarray:
-    return network.predict(_crops(task, located), verbose=0)
+    """As in serving: the mean of each crop's logits and its mirror image's."""
+    crops = _crops(task, located)
+    inputs = np.concatenate([crops[batch][0] for batch in range(len(crops))])
+    return (network.predict(inputs, verbose=0) + network.predict(inputs[:, :, ::-1], verbose=0)) / 2
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -86,7 +86,9 @@ def _add_noise(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _compress(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    _, encoded = cv2.imencode(".jpg", np.ascontiguousarray(crop), [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 60))])
+    _, encoded = cv2.imencode(
+        ".jpg", np.ascontiguousarray(crop), [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 60))]
+    )
     return cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
 
 

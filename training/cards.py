@@ -29,7 +29,7 @@ SHARED = """\
 these sets is in this repository.
 
 - FER2013: fitted on the official `Training` usage, measured on `PublicTest`; `PrivateTest` was never read.
-  Pictures that most FER+ voters call unknown, contempt or not a face are left out everywhere.
+  Pictures that most FER+ voters call unknown, contempt or not a face are left out of fitting.
 - UTKFace has no official split. Ours never puts near-duplicates of one photo on both sides.
 - 5 % of the training faces, chosen by a hash of their names, are kept from fitting. Temperatures and age
   ranges are set on them and on nothing else.
@@ -117,6 +117,8 @@ def _gender(record: dict) -> str:
 ## Gender
 
 {_making(record)}
+
+Right means: UTKFace's label.
 
 | figure | value |
 |---|---|

@@ -98,8 +98,8 @@ def _fer2013_rows(table: Path, split: str) -> list[tuple[str, np.ndarray, int]]:
 def read_ferplus(root: Path, split: str) -> Faces:
     """FER2013 with the ten FER+ votes of each picture (Barsoum et al. 2016), in `root/fer2013new.csv`.
 
-    Pictures that most voters call unknown, contempt or not a face are left out, and so are those
-    without a vote for one of our seven emotions.
+    Pictures without a vote for one of our seven emotions are left out. From `train` so are those that
+    most voters call unknown, contempt or not a face; the other splits keep them, as others measure it.
     """
     faces = read_fer2013(root, split)
     with (root / "fer2013new.csv").open(newline="") as lines:
@@ -110,10 +110,12 @@ def read_ferplus(root: Path, split: str) -> Faces:
         if name in table:
             votes[row] = [table[name][column] for column in FERPLUS_COLUMNS]
             others[row] = max(int(table[name][column]) for column in ("contempt", "unknown", "NF"))
-    clear = votes.max(axis=1) > others
-    faces = faces.take(clear)
-    votes = votes[clear]
-    return Faces(faces.names, faces.images, faces.labels | {"votes": votes / votes.sum(axis=1, keepdims=True)})
+    kept = votes.max(axis=1) > (others if split == "train" else 0)
+    faces = faces.take(kept)
+    votes = votes[kept]
+    return Faces(
+        faces.names, faces.images, faces.labels | {"votes": votes / votes.sum(axis=1, keepdims=True)}
+    )
 
 
 def unique_majority(votes: np.ndarray) -> np.ndarray:

@@ -8,7 +8,9 @@ STAGES = ((48, 2), (96, 2), (192, 2))  # channels and blocks; each stage halves 
 AGES = 117  # one logit a year, 0 to 116, UTKFace's range
 
 
-def residual(side: int, channels: int, heads: dict[str, int], stem_stride: int, dropout: float = 0.3) -> keras.Model:
+def residual(
+    side: int, channels: int, heads: dict[str, int], stem_stride: int, dropout: float = 0.3
+) -> keras.Model:
     """A residual network (He et al. 2016) with average-pooled shortcuts (ResNet-D, He et al. 2019).
 
     Args:
@@ -39,7 +41,9 @@ def name_of(heads: dict[str, int]) -> str:
 
 
 def _convolution(x, width: int, kernel: int, stride: int = 1, activation: bool = True):
-    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(x)
+    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(
+        x
+    )
     x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
     return layers.Activation("relu")(x) if activation else x
 

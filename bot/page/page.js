@@ -5,7 +5,7 @@ const MOST_TRIES = 10; // of one photo, while the server asks us to come back la
 const LONGEST_PAUSE = 60; // seconds that we are willing to wait when the server asks for it
 const HEALTH_INTERVAL = 2; // seconds between two looks at whether the models are ready
 
-const OUR_FAULT = "Something went wrong on our side. Please try again in a moment.";
+const OUR_FAULT = "Something went wrong on my side. Please try again in a moment.";
 
 const input = document.getElementById("photos");
 const results = document.getElementById("results");
@@ -136,7 +136,7 @@ class Result {
     this.enter("waiting", "Waiting for its turn");
     const { max_bytes: limit } = await about;
     if (this.file.size > limit) {
-      this.fail(new Failure(`This file has ${megabytes(this.file.size)}; the limit is ${megabytes(limit)}.`, false));
+      this.fail(new Failure(`This file is too large: ${megabytes(limit)} is the most I can take.`, false));
       return;
     }
     turn = turn.then(() => this.run());
@@ -195,7 +195,7 @@ class Result {
     image.onerror = null;
     image.src = annotated;
     await image.decode();
-    image.alt = `${this.file.name}, with the faces marked and numbered`;
+    image.alt = this.file.name + (answer.faces.length ? ", with the faces marked and numbered" : "");
     image.parentElement.classList.remove("empty");
     this.part("download").href = annotated;
     this.part("download").download = `${this.file.name.replace(/\.[^.]*$/, "")}-faces.jpg`;
@@ -203,8 +203,8 @@ class Result {
       ...answer.faces.map((face, index) => faceItem(face, index + 1, answer, annotated)),
     );
     const seconds = (answer.milliseconds / 1000).toFixed(1);
-    this.enter(answer.faces.length ? "found" : "nothing", answer.summary,
-      `${answer.width} × ${answer.height} pixels, ${seconds} s`);
+    const detail = `${answer.width} × ${answer.height} pixels, ${seconds} s`;
+    this.enter(answer.faces.length ? "found" : "nothing", answer.summary, detail);
     const spoken = answer.faces.map((face, index) => `Face ${index + 1}: ${face.text}.`);
     announce([`${this.file.name}: ${answer.summary}`, ...spoken].join(" "));
   }
@@ -231,12 +231,13 @@ function faceItem(face, number, { width, height }, picture) {
   const part = (selector) => item.querySelector(selector);
   const { label, probabilities } = face.emotion;
   part(".number").textContent = number;
-  // The server's own words, which are also the picture's and the bot's: emotion, gender and age in this order.
+  // The server's own words, as in the picture and in the bot: emotion, gender, age.
   const facts = face.text.split(", ");
   item.querySelectorAll(".facts dd").forEach((cell, index) => {
     cell.textContent = capitalized(facts[index]);
   });
-  part(".chart").append(...Object.entries(probabilities).map(([name, share]) => bar(name, share, name === label)));
+  const bars = Object.entries(probabilities).map(([name, share]) => bar(name, share, name === label));
+  part(".chart").append(...bars);
 
   const [left, top, boxWidth, boxHeight] = face.box;
   const side = Math.max(boxWidth, boxHeight);
@@ -325,7 +326,7 @@ function percent(share) {
 }
 
 function megabytes(bytes) {
-  return `${(bytes / 1e6).toFixed(1).replace(/\.0$/, "")}\u00a0MB`;
+  return `${Math.floor(bytes / 2 ** 20)}\u00a0MB`;
 }
 
 function capitalized(word) {

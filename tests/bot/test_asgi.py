@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bot import __version__, replies
+from inference.errors import MAX_BYTES
 from tests.conftest import SECRET, start_service, stop_service
 
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
@@ -46,7 +47,9 @@ def test_the_page_s_photo_is_answered_with_faces_and_a_picture(service, astronau
 
 
 def test_a_photo_without_a_face_says_so(service):
-    answer = httpx.post(f"{service.url}/analyze", content=encode(np.full((300, 300, 3), 200, np.uint8))).json()
+    answer = httpx.post(
+        f"{service.url}/analyze", content=encode(np.full((300, 300, 3), 200, np.uint8))
+    ).json()
     assert answer["faces"] == []
     assert answer["summary"] == replies.NO_FACE
 
@@ -59,7 +62,7 @@ def test_a_photo_without_a_face_says_so(service):
         (b"\xff\xd8\xff\xe0" + bytes(100), 422, "damaged"),
         (encode(np.zeros((4, 4, 3), np.uint8)), 422, "too small"),
         (encode(np.zeros((17, 2000, 3), np.uint8)), 422, "longer"),
-        (bytes(20_000_001), 413, "too large"),
+        (bytes(MAX_BYTES + 1), 413, "too large"),
     ],
 )
 def test_the_page_s_bad_photos_are_refused_in_words(service, content, status, words):

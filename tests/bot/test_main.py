@@ -1,51 +1,32 @@
 """python -m bot: long polling with a token, the page alone without one."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import httpx
 import pytest
 
-from tests.botapi import BotApi
-from tests.conftest import ROOT, Service
 from tests.bot.test_conversation import encode
-
-
-def start(log, **settings) -> Service:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bot"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "PORT": str(port)} | settings,
-        stderr=log.open("w"),
-    )
-    return Service(f"http://127.0.0.1:{port}", process, log)
+from tests.botapi import BotApi
+from tests.conftest import start_service, stop_service
 
 
 def test_without_a_token_it_says_so_and_serves_the_page(tmp_path):
-    service = start(tmp_path / "log")
+    service = start_service(tmp_path / "log", ["bot"])
     service.wait_until(lambda health: health["telegram"] == "off")
     assert "<title>" in httpx.get(service.url).text
     assert "TELEGRAM_BOT_TOKEN is not set" in service.log.read_text()
-    service.process.terminate()
-    assert service.process.wait(40) == 0
+    assert stop_service(service) == 0
 
 
 def test_with_only_a_token_it_polls(tmp_path, astronaut):
     with BotApi() as telegram:
-        service = start(
+        service = start_service(
             tmp_path / "log",
+            ["bot"],
             TELEGRAM_BOT_TOKEN=telegram.token,
             TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
         )
         update = telegram.send_photo(7, encode(astronaut))
         telegram.wait_for(lambda: telegram.sent, timeout=120)
-        service.process.terminate()
-        assert service.process.wait(40) == 0
+        assert stop_service(service) == 0
         (answer,) = telegram.sent
         assert (answer.reply_to, "woman" in answer.caption) == (update["message"]["message_id"], True)
         assert len(telegram.commands["default", ""]) == 4
@@ -54,6 +35,6 @@ def test_with_only_a_token_it_polls(tmp_path, astronaut):
 
 @pytest.mark.parametrize("name", ["TELEGRAM_BOT_TOKEN", "PORT"])
 def test_a_wrong_setting_stops_it(tmp_path, name):
-    service = start(tmp_path / "log", **{name: "nonsense"})
+    service = start_service(tmp_path / "log", ["bot"], **{name: "nonsense"})
     assert service.process.wait(30) == 1
     assert service.log.read_text().startswith(f"{name} must ")

@@ -82,12 +82,9 @@ def expect_state(result: Locator, state: str) -> None:
 
 
 def expect_astronaut(result: Locator) -> None:
-    """One smiling woman, and the annotated photo in full size."""
+    """One face, and the annotated photo in full size."""
     expect_state(result, "found")
     expect(result.locator(".face")).to_have_count(1)
-    facts = result.locator(".facts")
-    expect(facts).to_contain_text("happy", ignore_case=True)
-    expect(facts).to_contain_text("woman", ignore_case=True)
     assert result.locator(".picture img").evaluate("image => image.naturalWidth") == 512
 
 
@@ -104,6 +101,8 @@ def test_choosing_a_photo_shows_its_face(page: Page, photo: Path) -> None:
     result = page.locator(".result")
     expect_astronaut(result)
     expect(result.locator(".status")).to_have_text("Found 1 face.")
+    facts = [re.compile(r"Happy \d+ %"), re.compile(r"Woman \d+ %"), re.compile(r"About \d+ \(\d+-\d+\)")]
+    expect(result.locator(".facts dd")).to_have_text(facts)
     expect(result.locator(".bar")).to_have_count(7)
     expect(result.locator(".bar.highest dt")).to_have_text("Happy")
     shares = [int(re.sub(r"\D", "", text)) for text in result.locator(".share").all_text_contents()]
@@ -117,7 +116,7 @@ def test_choosing_a_photo_shows_its_face(page: Page, photo: Path) -> None:
 def test_result_is_announced(page: Page, photo: Path) -> None:
     choose(page, photo)
     expect_astronaut(page.locator(".result"))
-    announcement = re.compile(r"astronaut\.png: Found 1 face\. Face 1: happy \d+ %, woman \d+ %, about \d+")
+    announcement = re.compile(r"astronaut\.png: Found 1 face\. Face 1: \w+ \d+ %, \w+ \d+ %, about \d+")
     expect(page.get_by_role("status")).to_have_text(announcement)
 
 
@@ -272,7 +271,7 @@ def test_answer_of_the_platform_in_front(page: Page, photo: Path) -> None:
     choose(page, photo)
     result = page.locator(".result")
     expect_state(result, "failed")
-    expect(result.locator(".status")).to_contain_text("Something went wrong on our side")
+    expect(result.locator(".status")).to_contain_text("Something went wrong on my side")
     result.get_by_role("button", name="Try again").click()
     expect_astronaut(result)
 

@@ -30,8 +30,9 @@ def test_long_answers_keep_every_line_within_telegram_s_limits(count):
     assert all(len(message) <= 4096 for message in messages)
     lines = "\n".join([caption, *messages]).split("\n")
     assert [line.split(".")[0] for line in lines] == [str(number) for number in range(1, count + 1)]
-    # As few messages as the lines fit into: none could take the first line of the next.
-    assert all(len(text) + 40 > 1024 for text in [caption, *messages][:-1])
+    texts = [caption, *messages]
+    for text, following, limit in zip(texts, texts[1:], [1024, *[4096] * count]):
+        assert len(f"{text}\n{following.splitlines()[0]}") > limit  # no message more than it takes
 
 
 def test_every_reason_has_words():

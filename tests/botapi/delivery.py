@@ -61,15 +61,23 @@ class Delivery:
             error = "Connection refused"
         except aiohttp.ClientError:
             pass
+        except asyncio.CancelledError:  # by the deadline of `run`; the bot may have got the update
+            self._note(update, Attempt(None, 0, started, time.time()), error)
+            raise
         attempt = Attempt(status, retry_after, started, time.time())
-        with self._world.changed:
-            self._world.deliveries[update["update_id"]].append(attempt)
-            if not attempt.acknowledged:
-                webhook.last_error_date, webhook.last_error_message = int(attempt.ended), error
-            elif update in self._world.pending:
-                self._world.pending.remove(update)
-            self._world.changed.notify_all()
+        self._note(update, attempt, error)
         return attempt
+
+    def _note(self, update: Json, attempt: Attempt, error: str) -> None:
+        world = self._world
+        with world.changed:
+            world.deliveries[update["update_id"]].append(attempt)
+            if not attempt.acknowledged:
+                world.webhook.last_error_date = int(attempt.ended)
+                world.webhook.last_error_message = error
+            elif update in world.pending:
+                world.pending.remove(update)
+            world.changed.notify_all()
 
     async def run(self, seconds: float, pace: float) -> bool:
         """Deliver what is pending, and what comes meanwhile, until nothing is left.

@@ -30,13 +30,12 @@ def render(data: bytes) -> list[Rendition]:
     """
     try:
         image = ImageOps.exif_transpose(Image.open(io.BytesIO(data), formats=FORMATS))
-        if image.mode not in ("L", "RGB"):
-            image = _on_white(image)
+        image = (image if image.mode in ("L", "RGB") else _on_white(image)).convert("RGB")
     except (OSError, SyntaxError) as error:
         raise ValueError("not a picture Telegram reads") from error
     longest = max(image.size)
     sides = sorted({side for side in SIDES if side < longest} | {min(longest, SIDES[-1])})
-    return [_shrink(image.convert("RGB"), side / longest) for side in sides]
+    return [_shrink(image, side / longest) for side in sides]
 
 
 def _on_white(image: Image.Image) -> Image.Image:
@@ -48,7 +47,8 @@ def _on_white(image: Image.Image) -> Image.Image:
 def _shrink(image: Image.Image, scale: float) -> Rendition:
     width, height = (max(1, round(side * scale)) for side in image.size)
     file = io.BytesIO()
-    image.resize((width, height), Image.Resampling.LANCZOS).save(file, "JPEG", quality=JPEG_QUALITY)
+    small = image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3)
+    small.save(file, "JPEG", quality=JPEG_QUALITY)
     return Rendition(width, height, file.getvalue())
 
 

@@ -76,7 +76,7 @@ class Attempt:
     """One delivery of an update to the webhook.
 
     Attributes:
-        status: HTTP status; None where the connection was lost.
+        status: HTTP status; None where the connection was lost, or cut by the delivery's deadline.
         retry_after: seconds the bot asked for, 0 where it did not.
         started, ended: seconds since the epoch.
     """

@@ -38,7 +38,8 @@ def test_json_has_a_line_for_every_file_of_a_folder(photos, tmp_path):
     assert result.returncode == 1
     lines = [json.loads(line) for line in result.stdout.splitlines()]
     assert [line["path"] for line in lines] == [
-        str(photos / name) for name in ("a.jpg", "b.jpg", "broken.jpg", "more/c.png", "notes.txt", "missing.jpg")
+        str(photos / name)
+        for name in ("a.jpg", "b.jpg", "broken.jpg", "more/c.png", "notes.txt", "missing.jpg")
     ]
     a, b, broken, c, notes, missing = lines
     for line in (broken, notes, missing):

@@ -102,6 +102,17 @@ def test_ferplus_leaves_out_what_is_no_clear_emotion(tmp_path):
     assert read_ferplus(tmp_path, "train").names.tolist() == ["fer0000005.png"]
 
 
+def test_ferplus_measures_on_unclear_pictures_too(tmp_path):
+    _write_folders(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "valid")
+    _write_votes(
+        tmp_path,
+        {"Image name": "fer0000003.png", "happiness": 4, "contempt": 5},
+        {"Image name": "fer0000005.png", "unknown": 6, "NF": 4},
+    )  # and none for fer0000007
+    assert read_ferplus(tmp_path, "valid").names.tolist() == ["fer0000003.png"]
+
+
 def test_unique_majority():
     votes = np.array([[0.5, 0.5, 0], [0.4, 0.3, 0.3], [0, 0, 1]], np.float32)
     assert unique_majority(votes).tolist() == [False, True, True]

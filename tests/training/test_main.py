@@ -17,8 +17,11 @@ from training.fitting import Crops
 from training.networks import residual
 from training.tasks import TASKS
 
-# Keras reads its variables in a way that NumPy 2 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
+pytestmark = [
+    # Keras reads its variables in a way that NumPy 2 deprecates.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning"),
+    pytest.mark.timeout(900),  # the first test waits for all three models, a minute of processor time
+]
 
 COUNTS = {"train": 280, "valid": 105}
 FIT = ("--data", "data", "--augmentation", "low")
