@@ -51,17 +51,8 @@ def train(name: str, options: argparse.Namespace) -> None:
     calibration = faces.take(held_out), landmarks[held_out]
     valid = _read(task, "valid", options.data)
 
-    # Model
-    if task.start:
-        start = _network(TASKS[task.start])
-        _learn(task.start, start, fitted, valid, TASKS[task.start].epochs, options)
-        network = keras.Model(start.input, start.get_layer(name).output)
-    else:
-        network = _network(task)
-
-    # Train
-    epochs = options.epochs or task.epochs
-    _learn(name, network, fitted, valid, epochs, options)
+    # Model and training
+    network = _fitted(name, fitted, valid, options)
 
     # Evaluate
     network = serving_copy(network, task)
@@ -76,9 +67,7 @@ def train(name: str, options: argparse.Namespace) -> None:
         "calibration": decoding,
         "trained": {
             "date": date.today().isoformat(),
-            "epochs": epochs,
-            "start": task.start and {"task": task.start, "epochs": TASKS[task.start].epochs},
-            "augmentation": options.augmentation,
+            "fits": _history(name, options),
             "seed": options.seed,
             "precision": options.precision,
             "keras": keras.version(),
@@ -107,18 +96,48 @@ def _read(task: Task, split: str, data: Path) -> Located:
     return faces, locate(faces, f"{task.dataset}-{split}")
 
 
-def _network(task: Task) -> keras.Model:
-    return residual(task.side, task.channels, task.heads, task.stem_stride)
+def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespace) -> keras.Model:
+    """A task's network, fitted after the one that it starts from; or loaded, where that was done before."""
+    task = TASKS[name]
+    if task.start:
+        start = _fitted(task.start, faces, valid, options)
+        heads = {head: start.get_layer(head).output for head in task.heads}
+        network = keras.Model(start.input, heads if len(heads) > 1 else heads[name])
+    else:
+        network = residual(task.side, task.channels, task.heads, task.stem_stride)
+    settings = _settings(name, options)
+    if settings["epochs"]:
+        folder = options.runs / name
+        claim(
+            folder, settings | {"seed": options.seed, "precision": options.precision, "faces": len(faces[0])}
+        )
+        crops = _crops(task, faces, task.weights(faces[0].labels), settings["augmentation"], options.seed)
+        fit(
+            network,
+            crops,
+            _crops(task, valid),
+            task.losses,
+            task.metrics,
+            settings["epochs"],
+            folder,
+            task.peak_rate,
+        )
+    return network
 
 
-def _learn(
-    name: str, network: keras.Model, faces: Located, valid: Located, epochs: int, options: argparse.Namespace
-) -> None:
-    task, folder = TASKS[name], options.runs / name
-    settings = {key: getattr(options, key) for key in ("augmentation", "seed", "precision")}
-    claim(folder, settings | {"epochs": epochs, "faces": len(faces[0])})
-    crops = _crops(task, faces, task.weights(faces[0].labels), options.augmentation, options.seed)
-    fit(network, crops, _crops(task, valid), task.losses, task.metrics, epochs, folder, task.peak_rate)
+def _settings(name: str, options: argparse.Namespace) -> dict:
+    """Epochs and augmentation of a task: its own, unless the command says otherwise."""
+    task = TASKS[name]
+    epochs = options.epochs if options.command == name and options.epochs is not None else task.epochs
+    return {"epochs": epochs, "augmentation": options.augmentation or task.augmentation}
+
+
+def _history(name: str, options: argparse.Namespace) -> list[dict]:
+    """The settings of every fit that a network went through, first to last."""
+    task = TASKS[name]
+    settings = _settings(name, options)
+    before = _history(task.start, options) if task.start else []
+    return before + ([{"task": name} | settings] if settings["epochs"] else [])
 
 
 def _crops(task: Task, located: Located, weights=None, augmentation: str = "none", seed: int = 0) -> Crops:
@@ -147,7 +166,7 @@ def _parser() -> argparse.ArgumentParser:
 
     fitting = argparse.ArgumentParser(add_help=False, parents=[places])
     fitting.add_argument("--epochs", type=int, help="default: the task's own")
-    fitting.add_argument("--augmentation", choices=LEVELS, default="mid")
+    fitting.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
     fitting.add_argument("--seed", type=int, default=0)
     fitting.add_argument("--precision", choices=("mixed_bfloat16", "float32"), default="mixed_bfloat16")
     fitting.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")

@@ -162,13 +162,15 @@ SECTIONS = {"emotion": _emotion, "gender": _gender, "age": _age}
 def _making(record: dict) -> str:
     trained, faces = record["trained"], record["trained"]["faces"]
     colors = "grey" if record["channels"] == 1 else "RGB"
-    start = trained["start"]
-    before = f"{start['epochs']} epochs on age and gender at once, then " if start else ""
+    fits = ", then ".join(
+        f"{fit['epochs']} epochs (`{fit['task']}`, augmentation `{fit['augmentation']}`)"
+        for fit in trained["fits"]
+    )
     return f"""\
 Residual network, {record["parameters"]:,} parameters, {record["side"]} x {record["side"]} {colors} crops.
-Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {before}{trained["epochs"]} epochs, augmentation
-`{trained["augmentation"]}`, seed {trained["seed"]}, {trained["precision"]}, Keras {trained["keras"]} on \
-{trained["backend"]}. Calibrated on {faces["calibration"]:,} other faces, measured on {faces["valid"]:,}."""
+Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {fits}, seed {trained["seed"]}, \
+{trained["precision"]}, Keras {trained["keras"]} on {trained["backend"]}.
+Calibrated on {faces["calibration"]:,} other faces, measured on {faces["valid"]:,}."""
 
 
 def _calibration(record: dict) -> str:
