@@ -1,9 +1,11 @@
 """python -m bot: long polling with a token alone; the web service with WEBHOOK_URL, or with no token."""
 
+import asyncio
 import logging
 import os
 import sys
 
+from telegram.error import InvalidToken, TelegramError
 from telegram.ext import Application
 
 from bot import logs
@@ -33,15 +35,20 @@ def main() -> None:
 def poll(settings: Settings) -> None:
     """Fetch updates from Telegram until a signal stops it."""
     pool = Pool(settings.inference_processes, settings.photo_seconds)
+    application = build_application(settings, pool)
 
     async def start(application: Application) -> None:
-        application.create_task(pool.warm_up())
-        await introduce(application)
+        application.bot_data["warming"] = asyncio.create_task(pool.warm_up())
+        try:
+            await introduce(application)
+        except TelegramError as error:  # the bot works without
+            log.error("Telegram did not take the bot's commands and description: %s", error)
 
-    application = build_application(settings, pool)
     application.post_init = start
     try:
         application.run_polling(allowed_updates=ALLOWED_UPDATES, bootstrap_retries=-1)
+    except InvalidToken:  # whose message holds the token
+        raise SystemExit("Telegram does not accept TELEGRAM_BOT_TOKEN.") from None
     finally:
         pool.close()
 

@@ -8,18 +8,19 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from telegram import Update
-from telegram.error import InvalidToken, RetryAfter, TelegramError
+from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.ext import Application
 
 from bot import __version__, logs, replies
@@ -35,9 +36,14 @@ log = logging.getLogger(__name__)
 PAGE = Path(__file__).parent / "page"
 UPDATE_BYTES = 1_000_000  # of one update's JSON; real ones are a few thousand
 BUDGET_SECONDS = 25  # for one request; the platform's router cuts it off at 30
+WORK_SECONDS = 55  # for one update, should its request have been given up meanwhile
+SHUTDOWN_SECONDS = 3  # for work that outlasted its request; the platform kills soon after
 RETRY_SECONDS = 2  # that Telegram is asked to wait before it sends an update again
 CONNECT_SECONDS = 5  # between attempts to reach Telegram at start
-PAGE_PHOTOS = 4  # analyzed or waiting at once for the demo page; Telegram's photos have their own bound
+REFUSED_SECONDS = 60  # likewise, after Telegram said no, as to a webhook that is not https
+UPLOAD_SECONDS = 100  # for a photo to reach the demo page over a slow line
+UPLOADS = 16  # at once on the demo page
+PAGE_PHOTOS = 4  # of those, analyzed or waiting for it; Telegram's photos have their own bound
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -65,8 +71,11 @@ def create_application(settings: Settings) -> Starlette:
     )
     app.state.settings = settings
     app.state.admission = Admission(settings.max_in_flight)
+    app.state.uploads = asyncio.Semaphore(UPLOADS)
     app.state.page_photos = asyncio.Semaphore(PAGE_PHOTOS)
+    app.state.at_work: set[asyncio.Task] = set()
     app.state.telegram = None  # the bot, once it is connected
+    app.state.telegram_status = "off"
     return app
 
 
@@ -77,6 +86,7 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     app.state.pool = Pool(settings.inference_processes, settings.photo_seconds)
     tasks = [asyncio.create_task(app.state.pool.warm_up())]
     if settings.token and settings.webhook:
+        app.state.telegram_status = "connecting"
         tasks.append(asyncio.create_task(connect(app)))
     else:
         log.warning("no token or no public address is set: serving the demo page alone")
@@ -85,6 +95,8 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
+        if app.state.at_work:
+            await asyncio.wait(app.state.at_work, timeout=SHUTDOWN_SECONDS)
         if app.state.telegram:
             await app.state.telegram.shutdown()
         await asyncio.to_thread(app.state.pool.close)
@@ -106,12 +118,18 @@ async def connect(app: Starlette) -> None:
             )
         except InvalidToken:  # whose message holds the token
             log.critical("Telegram does not accept TELEGRAM_BOT_TOKEN; only the demo page works")
+            app.state.telegram_status = "refused"
             return
-        except TelegramError as error:
-            log.error("Telegram could not be reached: %s; trying again in %d s", error, CONNECT_SECONDS)
+        except RetryAfter as error:
+            await asyncio.sleep(error.retry_after.total_seconds())
+        except BadRequest as error:
+            log.error("Telegram refused the bot's set-up: %s; trying again in %d s", error, REFUSED_SECONDS)
+            await asyncio.sleep(REFUSED_SECONDS)
+        except Exception as error:  # the service stays up, so it must go on trying
+            log.error("Telegram could not be reached: %r; trying again in %d s", error, CONNECT_SECONDS)
             await asyncio.sleep(CONNECT_SECONDS)
         else:
-            app.state.telegram = telegram
+            app.state.telegram, app.state.telegram_status = telegram, "connected"
             log.info("@%s answers at %s", telegram.bot.username, settings.webhook)
             return
 
@@ -136,6 +154,8 @@ async def webhook(request: Request) -> Response:
             raise TypeError
     except TooLarge:
         return PlainTextResponse("too large", 413)
+    except ClientDisconnect:
+        return GONE
     except (ValueError, TypeError, KeyError, RecursionError):
         return PlainTextResponse("not an update", 400)
     if state.telegram is None:
@@ -145,10 +165,13 @@ async def webhook(request: Request) -> Response:
     except Exception:  # of a shape that the library does not know; sent again, it would have it still
         log.error("update %d could not be understood", update_id)
         return PlainTextResponse("ok")
+    # In a task of its own, which neither the budget nor Telegram hanging up can stop half way: cut off
+    # between a photo and its text, the update would be answered once more from the start.
+    work = asyncio.create_task(deliver(request.app, update))
+    state.at_work.add(work)
+    work.add_done_callback(partial(put_away, state.at_work))
     try:
-        with state.admission.claim(update_id):
-            async with asyncio.timeout(BUDGET_SECONDS):
-                await state.telegram.process_update(update)
+        await asyncio.wait_for(asyncio.shield(work), BUDGET_SECONDS)
     except Finished:
         pass
     except Busy:
@@ -162,23 +185,51 @@ async def webhook(request: Request) -> Response:
     return PlainTextResponse("ok")
 
 
+def put_away(at_work: set[asyncio.Task], work: asyncio.Task) -> None:
+    """Forget a finished task, and its error, should nobody wait for it any more."""
+    at_work.discard(work)
+    if not work.cancelled():
+        work.exception()
+
+
+async def deliver(app: Starlette, update: Update) -> None:
+    """Answer an update, holding its claim; redelivered meanwhile, it is found busy, and then finished."""
+    with app.state.admission.claim(update.update_id):
+        async with asyncio.timeout(WORK_SECONDS):
+            await app.state.telegram.process_update(update)
+
+
 async def analyze(request: Request) -> Response:
     """The demo page's photo: the body's bytes in, JSON with the faces and the annotated photo out."""
     state = request.app.state
-    if state.page_photos.locked():
-        return JSONResponse({"error": BUSY}, 503, {"Retry-After": str(RETRY_SECONDS)})
-    start = time.perf_counter()
+    if state.uploads.locked():
+        return JSONResponse({"error": replies.BUSY}, 503, {"Retry-After": str(RETRY_SECONDS)})
+    async with state.uploads:
+        return await analyze_upload(request)
+
+
+async def analyze_upload(request: Request) -> Response:
+    """Read a photo from the request's body, analyze it, and answer in JSON."""
+    state = request.app.state
     try:
-        async with state.page_photos, asyncio.timeout(BUDGET_SECONDS):
-            analysis = await state.pool.analyze(await read_body(request, MAX_BYTES))
+        async with asyncio.timeout(UPLOAD_SECONDS):
+            data = await read_body(request, MAX_BYTES)
+    except ClientDisconnect:
+        return GONE
     except TooLarge:
         return refusal(Reason.TOO_MANY_BYTES)
+    except TimeoutError:
+        return JSONResponse({"error": replies.SLOW_UPLOAD}, 408)
+    start = time.perf_counter()
+    try:
+        async with asyncio.timeout(BUDGET_SECONDS), state.page_photos:
+            analysis = await state.pool.analyze(data)
     except PhotoError as error:
         return refusal(error.reason)
     except AnalysisError:
         return JSONResponse({"error": replies.FAILED}, 422)
     except TimeoutError:
-        return JSONResponse({"error": BUSY}, 503, {"Retry-After": str(RETRY_SECONDS)})
+        return JSONResponse({"error": replies.BUSY}, 503, {"Retry-After": str(RETRY_SECONDS)})
     milliseconds = round((time.perf_counter() - start) * 1000)
     log.info("demo page: %d faces (%d ms)", len(analysis.faces), milliseconds)
     return JSONResponse(
@@ -191,9 +242,6 @@ async def analyze(request: Request) -> Response:
             "image": "data:image/jpeg;base64," + base64.b64encode(analysis.jpeg).decode(),
         }
     )
-
-
-BUSY = "I am busy with other photos right now. Please try again in a moment."
 
 
 async def page(request: Request) -> Response:
@@ -212,11 +260,10 @@ async def health(request: Request) -> Response:
     """200 when photos can be analyzed, 503 while the models load."""
     state = request.app.state
     ready = state.pool.ready
-    telegram = "connected" if state.telegram else "off" if not state.settings.token else "connecting"
     status = {
         "status": "ok" if ready else "starting",
         "models_ready": ready,
-        "telegram": telegram,
+        "telegram": state.telegram_status,
         "version": __version__,
     }
     return JSONResponse(status, 200 if ready else 503)
@@ -226,6 +273,9 @@ async def failed(request: Request, error: Exception) -> Response:
     """A fault of the service itself."""
     log.error("%s failed", request.url.path, exc_info=error)
     return JSONResponse({"error": replies.TROUBLE}, 500, SECURITY_HEADERS)
+
+
+GONE = Response(status_code=400)  # nobody is there to read it
 
 
 class TooLarge(Exception):

@@ -6,9 +6,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
-from telegram import Document, Message, PhotoSize, Update
+from cachetools import TTLCache
+from telegram import Animation, Chat, Document, Message, MessageEntity, PhotoSize, Update
 from telegram.constants import ChatAction
-from telegram.error import BadRequest, Forbidden, NetworkError, RetryAfter, TelegramError
+from telegram.error import BadRequest, Forbidden, InvalidToken, NetworkError, RetryAfter, TelegramError
 from telegram.ext import (
     Application,
     ApplicationBuilder,
@@ -21,7 +22,7 @@ from telegram.ext import (
 from bot import replies
 from bot.settings import Settings
 from inference.errors import MAX_BYTES, PhotoError, Reason
-from inference.pool import AnalysisError, Pool
+from inference.pool import Analysis, AnalysisError, Pool
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +30,14 @@ ALLOWED_UPDATES = [Update.MESSAGE]
 ACTION_SECONDS = 4.5  # Telegram shows a chat action for 5 s
 PATIENCE_SECONDS = 5  # the longest flood wait that is sat out; a longer one is left to redelivery
 API_SECONDS = 20  # that one call of the Bot API may take
+RETRY_SECONDS = (2, 10, 30)  # before an update that came by polling is worked on again
+ALBUM_SECONDS = 60  # that an album of which one photo was asked for is remembered
 
 
 async def start(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """/start: how to begin."""
-    await _say(update.effective_message, replies.START)
+    private = update.effective_chat.type == Chat.PRIVATE
+    await _say(update.effective_message, replies.START if private else replies.START_IN_A_GROUP)
 
 
 async def help(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -52,14 +56,22 @@ async def photo(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 
 
 async def analyze(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-    """/analyze, or a mention of the bot, as a reply to a photo."""
+    """/analyze as a reply to a photo."""
     message = update.effective_message
-    if message.reply_to_message is None:
+    replied = message.reply_to_message
+    if replied is None or replied.forum_topic_created:  # what every message of a forum's topic replies to
         await _say(message, replies.REPLY_TO_A_PHOTO)
-    elif _image(message.reply_to_message) is None:
+    elif _image(replied) is None:
         await _say(message, replies.REPLY_HAS_NO_PHOTO)
     else:
-        await _answer(message.reply_to_message, update, context)
+        await _answer(replied, update, context)
+
+
+async def mention(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
+    """The bot's name in a reply to a photo, in a group; anything else it is named in is left alone."""
+    replied = update.effective_message.reply_to_message
+    if _image(replied) is not None:
+        await _answer(replied, update, context)
 
 
 async def anything_else(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -72,6 +84,9 @@ async def failed(update: object, context: ContextTypes.DEFAULT_TYPE) -> None:
     update_id = update.update_id if isinstance(update, Update) else None
     if isinstance(context.error, Forbidden):
         log.info("update %s: nobody to answer: %s", update_id, context.error)
+        return
+    if update_id is None and isinstance(context.error, NetworkError):
+        log.warning("Telegram could not be reached: %s", context.error)
         return
     log.error("update %s failed", update_id, exc_info=context.error)
     if isinstance(update, Update) and update.effective_message:
@@ -91,9 +106,26 @@ class Redelivered(Application):
     the update is not acknowledged and Telegram sends it again."""
 
     async def process_error(self, update, error, job=None, coroutine=None) -> bool:
-        if is_temporary(error):
+        if update is not None and is_temporary(error):
             raise error
         return await super().process_error(update, error, job, coroutine)
+
+
+class Polled(Redelivered):
+    """An application that fetches its updates: Telegram sends none again, so they are tried again here."""
+
+    async def process_update(self, update: object) -> None:
+        for seconds in RETRY_SECONDS:
+            try:
+                return await super().process_update(update)
+            except RetryAfter as error:
+                await asyncio.sleep(error.retry_after.total_seconds())
+            except (TelegramError, TimeoutError):
+                await asyncio.sleep(seconds)
+        try:
+            return await super().process_update(update)
+        except (TelegramError, TimeoutError) as error:
+            log.error("an update was given up: %s", error)
 
 
 def build_application(settings: Settings, pool: Pool) -> Application:
@@ -111,38 +143,79 @@ def build_application(settings: Settings, pool: Pool) -> Application:
     )
     if settings.webhook:
         builder = builder.application_class(Redelivered).updater(None)
+    else:
+        builder = builder.application_class(Polled)
     application = builder.build()
     application.bot_data.update(settings=settings, pool=pool)
 
-    private = filters.ChatType.PRIVATE
-    image = filters.PHOTO | filters.Document.ALL
-    application.add_handler(CommandHandler("start", start))
-    application.add_handler(CommandHandler("help", help))
-    application.add_handler(CommandHandler("privacy", privacy))
-    application.add_handler(CommandHandler("analyze", analyze))
-    application.add_handler(MessageHandler(private & image, photo))
+    new = filters.UpdateType.MESSAGE  # not edited ones, which old updates may hold
+    private, group = new & filters.ChatType.PRIVATE, new & filters.ChatType.GROUPS
+    application.add_handler(CommandHandler("start", start, new))
+    application.add_handler(CommandHandler("help", help, new))
+    application.add_handler(CommandHandler("privacy", privacy, new))
+    application.add_handler(CommandHandler("analyze", analyze, new))
+    application.add_handler(MessageHandler(private & IMAGE, photo))
     application.add_handler(MessageHandler(private & ~filters.StatusUpdate.ALL, anything_else))
-    application.add_handler(MessageHandler(filters.ChatType.GROUPS & image & MENTIONED, photo))
-    application.add_handler(MessageHandler(filters.ChatType.GROUPS & filters.REPLY & MENTIONED, analyze))
+    application.add_handler(MessageHandler(group & IMAGE & Asked(), photo))
+    application.add_handler(MessageHandler(group & filters.REPLY & MENTION, mention))
     application.add_error_handler(failed)
     return application
 
 
-class _Mentioned(filters.MessageFilter):
-    """Messages whose text or caption names the bot."""
+def _is_mention(message: Message) -> bool:
+    """Whether its text or caption names the bot."""
+    name = f"@{message.get_bot().username}".lower()
+    entities = message.parse_entities([MessageEntity.MENTION]) | message.parse_caption_entities(
+        [MessageEntity.MENTION]
+    )
+    return any(text.lower() == name for text in entities.values())
+
+
+def _is_command(message: Message) -> bool:
+    """Whether its caption is /analyze, which Telegram knows as a command in texts alone."""
+    words = (message.caption or "").lower().split()
+    return bool(words) and words[0] in ("/analyze", f"/analyze@{message.get_bot().username.lower()}")
+
+
+class Image(filters.MessageFilter):
+    """Messages with a picture that the bot may be able to read."""
 
     def filter(self, message: Message) -> bool:
-        name = message.get_bot().username.lower()
-        text = message.text or message.caption or ""
-        return f"@{name}" in text.lower().split()
+        return _image(message) is not None
 
 
-MENTIONED = _Mentioned()
+class Mention(filters.MessageFilter):
+    """Messages that name the bot."""
+
+    def filter(self, message: Message) -> bool:
+        return _is_mention(message)
 
 
-def _image(message: Message) -> PhotoSize | Document | None:
-    """The picture of a message, in its largest size."""
-    return message.photo[-1] if message.photo else message.document
+class Asked(filters.MessageFilter):
+    """Photos of a group that the bot is asked for in their caption, and the others of their album."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._albums: TTLCache[str, bool] = TTLCache(1000, ALBUM_SECONDS)
+
+    def filter(self, message: Message) -> bool:
+        asked = _is_mention(message) or _is_command(message)
+        if asked and message.media_group_id:
+            self._albums[message.media_group_id] = True
+        return asked or message.media_group_id in self._albums
+
+
+IMAGE, MENTION = Image(), Mention()
+
+
+def _image(message: Message) -> PhotoSize | Document | Animation | None:
+    """The picture of a message, a photo in its largest size; None where it has none, or surely no picture."""
+    if message.photo:
+        return message.photo[-1]
+    file = message.animation or message.document  # an animation comes as a document too
+    kind = (file and file.mime_type) or ""
+    # Files whose kind nobody knows are looked into.
+    return file if file and (kind.startswith("image/") or kind in ("", "application/octet-stream")) else None
 
 
 async def _answer(message: Message, update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -169,22 +242,35 @@ async def _answer(message: Message, update: Update, context: ContextTypes.DEFAUL
     log.info("update %d in a %s chat: %s (%s)", update.update_id, message.chat.type, outcome, times)
 
 
-async def _download(image: PhotoSize | Document) -> bytes:
+async def _download(image: PhotoSize | Document | Animation) -> bytes:
     if image.file_size and image.file_size > MAX_BYTES:
         raise PhotoError(Reason.TOO_MANY_BYTES)
-    file = await image.get_file()
-    return bytes(await file.download_as_bytearray())
+    try:
+        file = await image.get_file()
+        return bytes(await file.download_as_bytearray())
+    except InvalidToken:  # what the library makes of 404, so of a file that Telegram has no longer
+        raise PhotoError(Reason.BROKEN) from None
+    except BadRequest as error:
+        if "too big" in error.message:
+            raise PhotoError(Reason.TOO_MANY_BYTES) from None
+        raise
 
 
-async def _show(message: Message, analysis) -> None:
+async def _show(message: Message, analysis: Analysis) -> None:
     """Reply with the photo; once Telegram has it, nothing may fail the update any more."""
     if not analysis.faces:
         await _say(message, replies.NO_FACE)
         return
     caption, *rest = replies.captions(analysis.faces)
-    await _patiently(
-        lambda: message.reply_photo(analysis.jpeg, caption, do_quote=True, allow_sending_without_reply=True)
-    )
+    try:
+        await _patiently(
+            lambda: message.reply_photo(
+                analysis.jpeg, caption, do_quote=True, allow_sending_without_reply=True
+            )
+        )
+    except BadRequest as error:  # a group may forbid photos
+        log.warning("a photo was refused, and its answer goes as text: %s", error)
+        await _say(message, caption)
     try:
         for text in rest:
             await _say(message, text)
@@ -231,6 +317,9 @@ def _hint(message: Message) -> str:
         return replies.UNKNOWN_COMMAND
     if message.text:
         return replies.SEND_A_PHOTO
-    if message.video or message.animation or message.video_note:
+    kind = (message.document and message.document.mime_type) or ""
+    if message.video or message.animation or message.video_note or kind.startswith("video/"):
         return replies.NOT_A_VIDEO
+    if message.document:
+        return replies.REFUSALS[Reason.NOT_AN_IMAGE]
     return replies.NOT_A_STICKER if message.sticker else replies.NOT_A_PHOTO

@@ -24,10 +24,15 @@ START = (
     "and a line for each with its emotion, gender and age.\n\n"
     "/help explains the numbers, /privacy what happens to your photos."
 )
+START_IN_A_GROUP = (
+    "Hi! Reply to a photo with /analyze: I mark every face in it and tell its emotion, gender and age.\n\n"
+    "/help explains the numbers, /privacy what happens to the photos."
+)
 HELP = (
     "Send a photo, or an image as a file (JPEG, PNG, WebP, HEIC, BMP, TIFF, GIF), up to 20 MB. "
     "Sent as a file it keeps its full quality, which helps with small faces. Albums work too.\n\n"
-    "In a group, reply to a photo with /analyze, or mention me in its caption.\n\n"
+    "In a group, reply to a photo with /analyze. Where I may read all messages, naming me in the caption of "
+    "a photo does it too.\n\n"
     "An answer such as\n"
     "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
     "reads: face 1, counted from the left; 93 % sure that it looks happy; 98 % sure that it is a woman; "
@@ -39,12 +44,16 @@ HELP = (
 NO_FACE = (
     "I found no face in this photo. Faces are found best from the front, in good light and not too small."
 )
-FAILED = "Sorry, I could not work through this photo. Please try another one."
+FAILED = "Sorry, I could not analyze this photo. Please try another one."
 TROUBLE = "Sorry, something went wrong on my side. Please try again in a moment."
+BUSY = "I am busy with other photos right now. Please try again in a moment."
+SLOW_UPLOAD = "Your photo took too long to reach me. Please try again, or send a smaller one."
 SEND_A_PHOTO = "Send me a photo with people in it, and I tell you what I see. /help explains more."
 UNKNOWN_COMMAND = "I don't know this command. Send me a photo, or see /help."
 NOT_A_PHOTO = "I can only read photos. Send me one, as a photo or as a file."
-NOT_A_VIDEO = "I can't read videos or animations. Send me a photo, for example a screenshot of it."
+NOT_A_VIDEO = (
+    "I can't read videos, and Telegram makes one of most GIFs. Send me a photo, or a screenshot of it."
+)
 NOT_A_STICKER = "Nice sticker! I can only read photos, though."
 REPLY_TO_A_PHOTO = "Use /analyze as a reply to a photo, or just send me one."
 REPLY_HAS_NO_PHOTO = "There is no photo in the message you replied to."

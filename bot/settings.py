@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from pydantic.types import StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         None
     )
     port: int = Field(8000, ge=1, le=65535)
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = "INFO"
     inference_processes: int = Field(1, ge=1, le=16)
     photo_seconds: float = Field(12, ge=1, le=20)  # that one photo may take in its process
     max_in_flight: int = Field(32, ge=1, le=100)  # updates worked on at once; also Telegram's max_connections

@@ -71,7 +71,7 @@ class Pool:
         while True:
             try:
                 await self._run(_load)
-            except (AnalysisError, BrokenProcessPool):
+            except AnalysisError:
                 log.error("the models could not be loaded; trying again in %d s", RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
             else:
@@ -88,8 +88,9 @@ class Pool:
         try:
             return await self._run(_analyze, data)
         except AnalysisError:
-            self.ready = False
-            self._warming = asyncio.create_task(self.warm_up())
+            if self.ready:
+                self.ready = False
+                self._warming = asyncio.create_task(self.warm_up())
             raise
 
     def close(self) -> None:
@@ -123,7 +124,10 @@ class Pool:
         except BrokenProcessPool:
             # A process died while it had nothing to do, or before the pool learned what it did. The
             # photo is likely innocent, so it gets one more chance in a new pool.
-            return await self._schedule(function, *arguments)
+            try:
+                return await self._schedule(function, *arguments)
+            except BrokenProcessPool as error:
+                raise AnalysisError("broken again") from error
 
     async def _schedule(self, function, *arguments):
         pool = self._pool

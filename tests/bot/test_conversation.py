@@ -178,6 +178,94 @@ def test_groups_hear_nothing_they_did_not_ask_for(telegram, astronaut):
     assert answer.text == replies.REPLY_HAS_NO_PHOTO
 
 
+@pytest.mark.parametrize("text", ["@{} look", "look, @{}!", "(@{})", "@{}?"])
+def test_a_mention_may_stand_anywhere_in_a_caption(telegram, astronaut, text):
+    caption = text.format(telegram.bot["username"].title())
+    (answer,) = answers(telegram, telegram.send_photo(GROUP, encode(astronaut), caption))
+    assert "woman" in answer.caption
+
+
+@pytest.mark.parametrize(
+    ("command", "count"), [("/analyze", 1), ("/analyze@{}", 1), ("/analyze@other_bot", 0)]
+)
+def test_the_command_as_a_caption(telegram, astronaut, command, count):
+    caption = command.format(telegram.bot["username"])
+    assert len(answers(telegram, telegram.send_photo(GROUP, encode(astronaut), caption))) == count
+
+
+def test_the_whole_album_of_a_group_that_mentions_the_bot(telegram, astronaut):
+    caption = f"@{telegram.bot['username']}"
+    first, second = telegram.send_album(GROUP, [encode(astronaut), encode(astronaut[:, ::-1])], caption)
+    assert [answer.reply_to for answer in answers(telegram, first)] == [message_id(first)]
+    assert [answer.reply_to for answer in answers(telegram, second)] == [message_id(second)]
+
+
+def test_a_mention_in_a_reply_to_words_is_left_alone(telegram):
+    text = telegram.send_text(GROUP, "just words")
+    mention = telegram.send_text(GROUP, f"@{telegram.bot['username']} hm?", reply_to=message_id(text))
+    assert answers(telegram, mention) == []
+
+
+def test_a_forum_topic_is_no_photo_to_analyze(telegram):
+    topic = telegram.send(GROUP, forum_topic_created={"name": "Holidays", "icon_color": 7322096})
+    command = telegram.send_text(GROUP, f"/analyze@{telegram.bot['username']}", reply_to=message_id(topic))
+    (answer,) = answers(telegram, command)
+    assert answer.text == replies.REPLY_TO_A_PHOTO
+
+
+def test_an_animation_is_a_video_unless_it_is_a_gif(telegram, person, astronaut):
+    update = telegram.send_document(person, b"....ftypmp42", "funny.mp4", "video/mp4")
+    document = update["message"]["document"]
+    update["message"]["animation"] = document | {"width": 320, "height": 240, "duration": 2}
+    (answer,) = answers(telegram, update)
+    assert answer.text == replies.NOT_A_VIDEO
+    update = telegram.send_document(person, encode(astronaut, "GIF"), "smile.gif", "image/gif")
+    update["message"]["animation"] = update["message"]["document"] | {
+        "width": 512,
+        "height": 512,
+        "duration": 0,
+    }
+    (answer,) = answers(telegram, update)
+    assert "woman" in answer.caption
+
+
+def test_a_large_file_that_is_no_image_is_not_called_too_large(telegram, person):
+    update = telegram.send_document(person, bytes(20 * 2**20 + 1), "films.zip", "application/zip")
+    (answer,) = answers(telegram, update)
+    assert answer.text == replies.REFUSALS[Reason.NOT_AN_IMAGE]
+
+
+def test_edited_messages_are_not_answered_again(telegram, person):
+    update = telegram.send_text(person, "/start")
+    edited = {"update_id": update["update_id"], "edited_message": update["message"] | {"edit_date": 1}}
+    assert answers(telegram, edited) == []
+
+
+def test_an_answer_that_takes_longer_than_its_request_is_given_once(telegram, person, astronaut):
+    """The photo is out and its text waits when the time for the request is over."""
+    crowd = np.tile(astronaut[20:220, 120:320], (6, 8, 1))
+    update = telegram.send_document(person, encode(crowd), "crowd.jpg", "image/jpeg")
+    before = len(telegram.sent)
+    telegram.fail("sendMessage", delay=18)
+    telegram.fail("getFile", delay=9)
+    assert telegram.deliver(update) == 503
+    telegram.wait_for(lambda: len(telegram.sent) > before + 1, timeout=30)
+    sent = telegram.sent[before:]
+    assert telegram.run_delivery(30)
+    assert telegram.sent[before:] == sent
+    assert [answer.method for answer in sent] == ["sendPhoto", "sendMessage"]
+
+
+def test_a_group_without_photos_gets_the_text(telegram, astronaut):
+    photo = telegram.send_photo(GROUP, encode(astronaut))
+    telegram.fail(
+        "sendPhoto", status=400, description="Bad Request: not enough rights to send photos to the chat"
+    )
+    command = telegram.send_text(GROUP, f"/analyze@{telegram.bot['username']}", reply_to=message_id(photo))
+    (answer,) = answers(telegram, command)
+    assert "woman" in answer.text
+
+
 def test_a_second_delivery_makes_no_second_answer(telegram, person, astronaut):
     update = telegram.send_photo(person, encode(astronaut))
     assert len(answers(telegram, update)) == 1

@@ -38,3 +38,33 @@ def test_a_wrong_setting_stops_it(tmp_path, name):
     service = start_service(tmp_path / "log", ["bot"], **{name: "nonsense"})
     assert service.process.wait(30) == 1
     assert service.log.read_text().startswith(f"{name} must ")
+
+
+def test_polling_tries_again_what_telegram_would_not_send_again(tmp_path, astronaut):
+    with BotApi() as telegram:
+        telegram.fail("setMyCommands", status=502)
+        telegram.fail("sendPhoto", status=502)
+        service = start_service(
+            tmp_path / "log",
+            ["bot"],
+            TELEGRAM_BOT_TOKEN=telegram.token,
+            TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
+        )
+        telegram.send_photo(7, encode(astronaut))
+        telegram.wait_for(lambda: telegram.sent, timeout=120)
+        assert stop_service(service) == 0
+        (answer,) = telegram.sent
+        assert "woman" in answer.caption
+
+
+def test_a_refused_token_stops_polling_in_one_sentence(tmp_path):
+    with BotApi() as telegram:
+        service = start_service(
+            tmp_path / "log",
+            ["bot"],
+            TELEGRAM_BOT_TOKEN="654321:not-the-token-of-this-server",
+            TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
+        )
+        assert service.process.wait(60) == 1
+        assert service.log.read_text().splitlines()[-1] == "Telegram does not accept TELEGRAM_BOT_TOKEN."
+        assert "654321:" not in service.log.read_text()

@@ -21,6 +21,8 @@ def photos(tmp_path, astronaut):
     """A folder with a portrait, one sideways, one in grey, and files that are no photos."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
+    (folder / ".cache").mkdir()
+    (folder / ".cache" / "d.jpg").write_text("not even looked at")
     portrait = Image.fromarray(astronaut)
     portrait.save(folder / "a.jpg", quality=95)
     exif = Image.Exif()
@@ -54,9 +56,10 @@ def test_json_has_a_line_for_every_file_of_a_folder(photos, tmp_path):
         assert face["gender"]["label"] == "female"
         assert face["age"]["low"] <= face["age"]["years"] <= face["age"]["high"]
         assert line["milliseconds"] > 0
-    written = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert written == ["a.jpg.annotated.jpg", "b.jpg.annotated.jpg", "c.png.annotated.jpg"]
-    assert Image.open(tmp_path / "out" / "b.jpg.annotated.jpg").size == (400, 512)
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    assert written == ["a.jpg.annotated.jpg", "b.jpg.annotated.jpg", "more/c.png.annotated.jpg"]
+    with Image.open(tmp_path / "out" / "b.jpg.annotated.jpg") as annotated:
+        assert annotated.size == (400, 512)
     assert result.stderr == ""
 
 
@@ -77,3 +80,18 @@ def test_cropped_takes_the_whole_picture_as_one_face(tmp_path, astronaut):
     (face,) = line["faces"]
     assert (line["width"], line["height"]) == (48, 48)
     assert face["emotion"]["label"] == "happy"
+
+
+def test_a_missing_file_and_an_empty_folder_are_told(tmp_path):
+    missing = run(tmp_path / "missing.jpg")
+    assert (missing.returncode, missing.stdout) == (1, f"{tmp_path}/missing.jpg: No such file or directory\n")
+    empty = run(tmp_path)
+    assert empty.returncode == 2
+    assert "no files" in empty.stderr
+
+
+def test_a_reader_that_leaves_early_is_no_error(photos):
+    command = f"{sys.executable} -m inference {photos} --json | head -1"
+    result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert json.loads(result.stdout)["path"] == str(photos / "a.jpg")
+    assert result.stderr == ""
