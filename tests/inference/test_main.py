@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 
 from inference.faces import EMOTIONS
-from tests.conftest import ROOT
+from tests.conftest import DEPLOYED, ROOT
 
 
 def run(*arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "inference", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=DEPLOYED, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture
@@ -92,6 +92,8 @@ def test_a_missing_file_and_an_empty_folder_are_told(tmp_path):
 
 def test_a_reader_that_leaves_early_is_no_error(photos):
     command = f"{sys.executable} -m inference {photos} --json | head -1"
-    result = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=DEPLOYED, capture_output=True, text=True, check=False
+    )
     assert json.loads(result.stdout)["path"] == str(photos / "a.jpg")
     assert result.stderr == ""
