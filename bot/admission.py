@@ -9,15 +9,11 @@ REMEMBERED = 100_000  # updates
 REMEMBERED_SECONDS = 24 * 60 * 60  # Telegram redelivers for a day
 
 
-class Refusal(Exception):
-    """The update is not to be worked on now."""
-
-
-class Finished(Refusal):
+class Finished(Exception):
     """It was answered before: acknowledge it again, without another answer."""
 
 
-class Busy(Refusal):
+class Busy(Exception):
     """It is being worked on, or too many others are: let Telegram send it again."""
 
 

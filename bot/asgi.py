@@ -203,7 +203,7 @@ async def analyze(request: Request) -> Response:
     """The demo page's photo: the body's bytes in, JSON with the faces and the annotated photo out."""
     state = request.app.state
     if state.uploads.locked():
-        return JSONResponse({"error": replies.BUSY}, 503, {"Retry-After": str(RETRY_SECONDS)})
+        return busy()
     async with state.uploads:
         return await analyze_upload(request)
 
@@ -229,7 +229,7 @@ async def analyze_upload(request: Request) -> Response:
     except AnalysisError:
         return JSONResponse({"error": replies.FAILED}, 422)
     except TimeoutError:
-        return JSONResponse({"error": replies.BUSY}, 503, {"Retry-After": str(RETRY_SECONDS)})
+        return busy()
     milliseconds = round((time.perf_counter() - start) * 1000)
     log.info("demo page: %d faces (%d ms)", len(analysis.faces), milliseconds)
     return JSONResponse(
@@ -299,6 +299,11 @@ async def read_body(request: Request, limit: int) -> bytes:
 def later(seconds: float = RETRY_SECONDS) -> Response:
     """Telegram is to send the update again."""
     return PlainTextResponse("later", 503, {"Retry-After": str(round(seconds))})
+
+
+def busy() -> Response:
+    """The demo page is to send the photo again."""
+    return JSONResponse({"error": replies.BUSY}, 503, {"Retry-After": str(RETRY_SECONDS)})
 
 
 def refusal(reason: Reason) -> Response:

@@ -25,7 +25,6 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(_Redacting([secret for secret in (settings.token, settings.secret) if secret]))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines hold URLs, and those the token
-    # Their DEBUG lines hold whole messages, with names and texts.
-    for name in ("telegram", "telegram.ext"):
-        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelName(settings.log_level)))
+    # Its DEBUG lines, and those of telegram.ext below it, hold whole messages, with names and texts.
+    logging.getLogger("telegram").setLevel(max(logging.INFO, logging.getLevelName(settings.log_level)))
     logging.getLogger("httpcore").setLevel(logging.WARNING)
