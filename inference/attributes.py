@@ -11,62 +11,65 @@ from inference.faces import Age, Emotion, Gender
 from inference.runtime import tf
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
+TASKS = ("emotion", "gender", "age")
 BATCH = 32  # faces a call; bounds memory on photos of crowds
 
 
 class Network:
     """One trained network as a graph with a fixed signature, and the crop it wants."""
 
-    def __init__(self, task: str, weights: Path = WEIGHTS) -> None:
+    def __init__(self, path: Path) -> None:
         """
         Args:
-            task: "emotion", "gender" or "age".
-            weights: folder that holds `task`.keras and `task`.json.
-
-        Raises:
-            FileNotFoundError: either is missing.
+            path: of a .keras file whose outputs are named for what they are logits of.
         """
-        card = json.loads((weights / f"{task}.json").read_text())
-        self.side: int = card["side"]  # pixels
-        self.channels: int = card["channels"]
-        self.calibration: dict[str, float] = card["calibration"]
-        model = tf.keras.models.load_model(weights / f"{task}.keras", compile=False)
-        shape = (None, self.side, self.side, self.channels)
+        model = tf.keras.models.load_model(path, compile=False)
+        _, self._side, _, self._channels = model.input_shape
+        self._outputs = model.output_names
         self._graph = tf.function(
-            lambda crops: model(crops, training=False), input_signature=[tf.TensorSpec(shape)]
+            lambda crops: tf.nest.flatten(model(crops, training=False)),
+            input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))],
         )
-        self._graph(tf.zeros((1, *shape[1:])))  # compiles now, not at the first photo
+        self._run(np.zeros((1, *model.input_shape[1:]), np.float32))  # compiles now, not at the first photo
 
-    def __call__(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-        """All faces of a photo -> (n, outputs) float32 logits; means over each crop and its mirror image.
+    def __call__(self, image: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
+        """All faces of a photo -> (n, classes) float32 logits by output; means over each crop and its mirror image.
 
         Args:
             image: (height, width, 3) uint8 RGB.
             landmarks: (n, 5, 2) float32, pixels of `image`.
         """
-        crops = np.stack([align(image, face, self.side) for face in landmarks])
-        inputs = standardize(grey(crops) if self.channels == 1 else crops)
-        return np.concatenate(
-            [
-                (self._run(batch) + self._run(batch[:, :, ::-1])) / 2
-                for batch in np.split(inputs, range(BATCH, len(inputs), BATCH))
-            ]
-        )
+        crops = np.stack([align(image, face, self._side) for face in landmarks])
+        inputs = standardize(grey(crops) if self._channels == 1 else crops)
+        batches = [self._look_twice(batch) for batch in np.split(inputs, range(BATCH, len(inputs), BATCH))]
+        return dict(zip(self._outputs, map(np.concatenate, zip(*batches))))
 
-    def _run(self, inputs: np.ndarray) -> np.ndarray:
-        return self._graph(tf.constant(inputs)).numpy()
+    def _look_twice(self, inputs: np.ndarray) -> list[np.ndarray]:
+        outputs = self._run(np.concatenate([inputs, inputs[:, :, ::-1]]))
+        return [(output[: len(inputs)] + output[len(inputs) :]) / 2 for output in outputs]
+
+    def _run(self, inputs: np.ndarray) -> list[np.ndarray]:
+        return [output.numpy() for output in self._graph(tf.constant(inputs))]
 
 
 class Attributes:
-    """The three networks together."""
+    """The networks together, each run once for all faces of a photo."""
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
-        self._emotion = Network("emotion", weights)
-        self._gender = Network("gender", weights)
-        self._age = Network("age", weights)
+        """
+        Args:
+            weights: folder of emotion.json, gender.json and age.json, and of the networks that they name.
+
+        Raises:
+            FileNotFoundError: one of them is missing.
+        """
+        records = {task: json.loads((weights / f"{task}.json").read_text()) for task in TASKS}
+        self._calibration = {task: record["calibration"] for task, record in records.items()}
+        names = sorted({record["network"] for record in records.values()})
+        self._networks = [Network(weights / f"{name}.keras") for name in names]
 
     def read(self, image: np.ndarray, landmarks: np.ndarray) -> list[tuple[Emotion, Gender, Age]]:
-        """Read every face of a photo; each network runs once for all of them.
+        """Read every face of a photo.
 
         Args:
             image: (height, width, 3) uint8 RGB.
@@ -74,9 +77,12 @@ class Attributes:
         """
         if not len(landmarks):
             return []
-        emotions = softmax(self._emotion(image, landmarks), self._emotion.calibration["temperature"])
-        females = sigmoid(self._gender(image, landmarks)[:, 0], self._gender.calibration["temperature"])
-        ages = np.stack(decode_age(self._age(image, landmarks), self._age.calibration["tail"]), axis=1)
+        logits = {}
+        for network in self._networks:
+            logits |= network(image, landmarks)
+        emotions = softmax(logits["emotion"], self._calibration["emotion"]["temperature"])
+        females = sigmoid(logits["gender"][:, 0], self._calibration["gender"]["temperature"])
+        ages = np.stack(decode_age(logits["age"], self._calibration["age"]["tail"]), axis=1)
         return [
             (Emotion(tuple(emotion)), Gender(female), Age(*age))
             for emotion, female, age in zip(emotions.tolist(), females.tolist(), ages.tolist())

@@ -124,6 +124,7 @@ def fit(
     epochs: int,
     folder: Path,
     peak_rate: float,
+    loss_weights: dict[str, float] | None = None,
 ) -> None:
     """Fit a model, or go on with the fit whose checkpoint lies in `folder`; a finished one is only loaded.
 
@@ -140,7 +141,7 @@ def fit(
     )
     optimizer = keras.optimizers.SGD(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    model.compile(optimizer, losses, weighted_metrics=metrics)
+    model.compile(optimizer, losses, loss_weights, weighted_metrics=metrics)
     folder.mkdir(parents=True, exist_ok=True)
     model.fit(
         crops,

@@ -1,15 +1,20 @@
-"""The network: one small residual design, in three sizes of input and head."""
+"""The network: one small residual design, in several depths, sizes of input and heads."""
 
 import keras
 from keras import layers
 
 STEM = 32  # channels
-STAGES = ((48, 2), (96, 2), (192, 2))  # channels and blocks; each stage halves the resolution
+STAGES = (48, 96, 192)  # channels; each stage halves the resolution
 AGES = 117  # one logit a year, 0 to 116, UTKFace's range
 
 
 def residual(
-    side: int, channels: int, heads: dict[str, int], stem_stride: int, dropout: float = 0.3
+    side: int,
+    channels: int,
+    heads: dict[str, int],
+    stem_stride: int,
+    blocks: tuple[int, ...] = (2, 2, 2),
+    dropout: float = 0.3,
 ) -> keras.Model:
     """A residual network (He et al. 2016) with average-pooled shortcuts (ResNet-D, He et al. 2019).
 
@@ -18,20 +23,33 @@ def residual(
         channels: 1 (grey) or 3 (RGB).
         heads: name and number of logits of each output.
         stem_stride: 2 for crops larger than about 64 pixels.
+        blocks: of each of STAGES.
 
     Returns:
         A model from standardized crops (n, side, side, channels) float32 to logits, float32: one
         output is (n, logits), several are a dictionary by name.
     """
     inputs = layers.Input((side, side, channels), name="crop")
-    x = _convolution(inputs, STEM, 3, stem_stride)
-    for width, blocks in STAGES:
-        for block in range(blocks):
-            x = _block(x, width, stride=2 if block == 0 else 1)
+    x = _convolution(inputs, STEM, 3, stem_stride, name="stem")
+    for stage, (width, count) in enumerate(zip(STAGES, blocks, strict=True), 1):
+        for block in range(1, count + 1):
+            x = _block(x, width, stride=2 if block == 1 else 1, name=f"stage{stage}_block{block}")
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     outputs = {name: layers.Dense(size, dtype="float32", name=name)(x) for name, size in heads.items()}
     return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[name_of(heads)])
+
+
+def grow(network: keras.Model, start: keras.Model) -> None:
+    """Give a network the weights of every layer that `start` has under the same name.
+
+    Where `network` has more blocks a stage, it computes at first what `start` does, since a new block
+    begins as the identity (Net2Net, Chen et al. 2016). Crops may differ in size, heads in number.
+    """
+    known = {layer.name: layer for layer in start.layers}
+    for layer in network.layers:
+        if layer.name in known:
+            layer.set_weights(known[layer.name].get_weights())
 
 
 def name_of(heads: dict[str, int]) -> str:
@@ -40,20 +58,23 @@ def name_of(heads: dict[str, int]) -> str:
     return name
 
 
-def _convolution(x, width: int, kernel: int, stride: int = 1, activation: bool = True):
-    x = layers.Conv2D(width, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal")(
-        x
-    )
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x)
+def _convolution(
+    x, width: int, kernel: int, stride: int = 1, activation: bool = True, gamma: str = "ones", *, name: str
+):
+    x = layers.Conv2D(
+        width, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
+    )(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma, name=f"{name}_norm")(x)
     return layers.Activation("relu")(x) if activation else x
 
 
-def _block(x, width: int, stride: int):
+def _block(x, width: int, stride: int, name: str):
+    """relu(shortcut + f(x)), where f starts as zero (Goyal et al. 2017)."""
     shortcut = x
-    x = _convolution(x, width, 3, stride)
-    x = _convolution(x, width, 3, activation=False)
+    x = _convolution(x, width, 3, stride, name=f"{name}_a")
+    x = _convolution(x, width, 3, activation=False, gamma="zeros", name=f"{name}_b")
     if stride > 1:
         shortcut = layers.AveragePooling2D(stride, padding="same")(shortcut)
     if shortcut.shape[-1] != width:
-        shortcut = _convolution(shortcut, width, 1, activation=False)
+        shortcut = _convolution(shortcut, width, 1, activation=False, name=f"{name}_shortcut")
     return layers.Activation("relu")(layers.Add()([x, shortcut]))
