@@ -22,7 +22,7 @@ class Baseline:
     """A network to compare with.
 
     Attributes:
-        build: (side, channels, heads, dropout) -> model from standardized crops to logits, as `networks.residual`.
+        build: (side, channels, heads, dropout) -> model from standardized crops to logits.
         side, channels: of the crop that it was published for, pixels; 1 grey or 3 RGB.
         dropout: its published rate.
         peak_rate: of the one-cycle schedule; those without batch normalization bear less.
@@ -77,7 +77,7 @@ def _three_conv(side: int, channels: int, heads: Heads, dropout: float, widths: 
 
 
 def four_conv(side: int, channels: int, heads: Heads, dropout: float) -> keras.Model:
-    """Four convolutions of 64, 128, 512 and 512 filters, each normalized, pooled and dropped out; two dense layers."""
+    """Four convolutions of 64, 128, 512 and 512 filters, each normalized and pooled; two dense layers."""
     inputs = x = layers.Input((side, side, channels))
     for width, kernel in ((64, 3), (128, 5), (512, 3), (512, 3)):
         x = _convolution(x, width, kernel, activation=None)
@@ -141,7 +141,7 @@ class Backbone:
     Attributes:
         build: a function of keras.applications.
         scale, offset: bring standardized crops to about the range it was pre-trained on.
-        block: a pattern whose groups name a layer's block; a layer that it doesn't fit is of the last block seen.
+        block: a pattern whose groups name a layer's block; other layers belong to the block before them.
     """
 
     build: Callable[..., keras.Model]
@@ -172,7 +172,7 @@ def transfer(
     Args:
         name: of BACKBONES.
         side: of the crop, at least 32 pixels.
-        unfrozen: how many of its last blocks are fitted; the others keep their weights, normalization included.
+        unfrozen: how many of its last blocks are fitted; the others keep their weights and normalization.
         pretrained: file of the backbone's weights without its top, as keras.applications offers for download.
             Without one nothing is frozen: all of it is fitted from scratch.
 

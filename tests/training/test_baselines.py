@@ -38,7 +38,8 @@ def _trainable(network):
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"), [("lenet", 2_365_920), ("three_conv", 19_667_207), ("three_conv_gender", 4_890_242)]
+    ("name", "parameters"),
+    [("lenet", 2_365_920), ("three_conv", 19_667_207), ("three_conv_gender", 4_890_242)],
 )
 def test_published_parameters(name, parameters):
     assert _published(name).count_params() == parameters
