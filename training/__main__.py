@@ -140,7 +140,9 @@ def _history(name: str, options: argparse.Namespace) -> list[dict]:
     return before + ([{"task": name} | settings] if settings["epochs"] else [])
 
 
-def _crops(task: Task, located: Located, weights=None, augmentation: str = "none", seed: int = 0) -> Crops:
+def _crops(
+    task: Task, located: Located, weights=None, augmentation: str | None = None, seed: int = 0
+) -> Crops:
     """Batches for a task's network; plain and in order unless told otherwise."""
     faces, landmarks = located
     weights = np.ones(len(faces), np.float32) if weights is None else weights
