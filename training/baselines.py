@@ -25,7 +25,8 @@ class Baseline:
         build: (side, channels, heads, dropout) -> model from standardized crops to logits.
         side, channels: of the crop that it was published for, pixels; 1 grey or 3 RGB.
         dropout: its published rate.
-        peak_rate: of the one-cycle schedule; those without batch normalization bear less.
+        peak_rate: of the learning rate; networks without batch normalization bear less.
+        regression: it was published for ages, told by one output in units of all the years there are.
     """
 
     build: Callable[[int, int, Heads, float], keras.Model]
@@ -33,6 +34,7 @@ class Baseline:
     channels: int
     dropout: float
     peak_rate: float
+    regression: bool = False
 
 
 def lenet(side: int, channels: int, heads: Heads, dropout: float) -> keras.Model:
@@ -189,8 +191,6 @@ def transfer(
         fitted = blocks_of(body, backbone.block)[-unfrozen:] if unfrozen else []
         for layer in body.layers:
             layer.trainable = any(layer in block for block in fitted)
-    else:
-        print(f"{name}: no --pretrained weights are given, so all of it is fitted from scratch")
     inputs = x = layers.Input((side, side, channels))
     if channels == 1:
         x = layers.Concatenate()([x] * 3)
@@ -229,5 +229,5 @@ BASELINES = {
     "four_conv": Baseline(four_conv, 48, 1, dropout=0.25, peak_rate=0.05),
     "six_conv": Baseline(six_conv, 48, 1, dropout=0.25, peak_rate=0.02),
     "six_conv_narrow": Baseline(six_conv_narrow, 48, 1, dropout=0.25, peak_rate=0.01),
-    "two_conv_age": Baseline(two_conv_age, 150, 1, dropout=0, peak_rate=0.01),
+    "two_conv_age": Baseline(two_conv_age, 150, 1, dropout=0, peak_rate=0.01, regression=True),
 }

@@ -98,7 +98,7 @@ voters chose. {valid["ties_left_out"]} pictures on which voters tie are left out
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
 | balanced accuracy (mean recall) | {valid["balanced_accuracy"]:.1%} |
 | macro F1 | {valid["macro_f1"]:.3f} |
-| accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"])} |
+| accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"]["accuracy"])} |
 {_calibration(record)}
 
 {_table(("emotion", "recall", "precision", "F1", "faces"), rows)}

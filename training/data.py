@@ -364,6 +364,13 @@ def _locate_all(images: list[np.ndarray], title: str, photos: bool) -> Iterable[
         yield points(face.keypoints) if face else default_points(width, height)
 
 
+def clean(faces: Faces, path: Path | str | None) -> np.ndarray:
+    """(n,) bool: the faces that are to be fitted to: those named in a list as `inspect` writes it, or all."""
+    if path is None:
+        return np.ones(len(faces), bool)
+    return np.isin(faces.names, Path(path).read_text().splitlines())
+
+
 def unseen(faces: Faces, landmarks: np.ndarray) -> np.ndarray:
     """(n,) bool: pictures in which the detector saw no face, so that `locate` gave the default points."""
     sizes = [image.shape[1::-1] for image in faces.images]
