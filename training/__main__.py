@@ -149,7 +149,7 @@ def inspect(options: argparse.Namespace) -> None:
     """What is wrong with a data set."""
     from training.inspection import inspect  # cleanlab, pandas
 
-    print(inspect(options.dataset, options.data, options.runs, options.epochs))
+    print(inspect(options.dataset, options.data, options.runs, options.epochs, options.network))
 
 
 COMMANDS = {
@@ -258,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--epochs", type=int, default=6, help="of the networks that doubt labels; 0 doubts none"
     )
+    command.add_argument("--network", choices=NETWORKS, default=Recipe.network, help="that doubts labels")
     return parser
 
 

@@ -101,11 +101,11 @@ voters chose. {valid["ties_left_out"]} pictures on which voters tie are left out
 | accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"]["accuracy"])} |
 {_calibration(record)}
 
-{_table(("emotion", "recall", "precision", "F1", "faces"), rows)}
+{table(("emotion", "recall", "precision", "F1", "faces"), rows)}
 
 Faces by emotion (row) and answer (column):
 
-{_table(("", *EMOTIONS), confusion)}
+{table(("", *EMOTIONS), confusion)}
 """
 
 
@@ -125,7 +125,7 @@ Right means: UTKFace's label.
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
 {_calibration(record)}
 
-{_table(("group", "accuracy", "faces"), rows)}
+{table(("group", "accuracy", "faces"), rows)}
 """
 
 
@@ -152,7 +152,7 @@ Learns a distribution over the years 0 to 116. The age told is its mean. The ran
 | true age inside the range | {valid["all"]["inside"]:.1%} |
 | mean width of the range | {valid["all"]["width"]:.1f} years |
 
-{_table(("group", "mean absolute error", "inside the range", "mean width", "faces"), rows)}
+{table(("group", "mean absolute error", "inside the range", "mean width", "faces"), rows)}
 """
 
 
@@ -193,6 +193,7 @@ def _years(error: dict) -> str:
     return f"{error['mae']:.2f}{interval}"
 
 
-def _table(head: tuple, rows: list[tuple]) -> str:
+def table(head: tuple, rows: list[tuple]) -> str:
+    """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

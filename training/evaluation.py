@@ -207,8 +207,12 @@ def _by_groups(labels: dict[str, np.ndarray], bands: tuple[int, ...], measure, *
 
 def _bands(ages: np.ndarray, starts: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Name and mask of each band of ages that has faces."""
-    names = [f"{start}-{stop - 1}" for start, stop in pairwise(starts)] + [f"{starts[-1]}+"]
-    return _groups(np.digitize(ages, starts) - 1, names)
+    return _groups(np.digitize(ages, starts) - 1, band_names(starts))
+
+
+def band_names(starts: tuple[int, ...]) -> list[str]:
+    """The names of bands of ages, such as "0-12" and "81+", from the first year of each."""
+    return [f"{start}-{stop - 1}" for start, stop in pairwise(starts)] + [f"{starts[-1]}+"]
 
 
 def _groups(column: np.ndarray, names) -> dict[str, np.ndarray]:

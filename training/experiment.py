@@ -106,15 +106,15 @@ def run(recipe: Recipe, data: Path, folder: Path) -> dict:
     # Model and training
     if recipe.network in BACKBONES and not recipe.pretrained:
         print(f"{recipe.network}: no --pretrained weights are given, so all of it is fitted from scratch")
-    network = _build(recipe, task, recipe.precision)
-    kinds = _kinds(recipe.task, fitted[0].labels)
+    network = build(recipe, task, recipe.precision)
+    rare = rarity(kinds(recipe.task, fitted[0].labels))
     batches = crops(
         task,
         fitted,
-        rarity(kinds) if recipe.balance == "weights" else None,
+        rare if recipe.balance == "weights" else None,
         recipe.augmentation,
         recipe.seed,
-        draw=rarity(kinds) if recipe.balance == "sampling" else None,
+        draw=rare if recipe.balance == "sampling" else None,
         mixup=recipe.mixup,
         targets=_taught(recipe, task, fitted, folder) if recipe.teacher else None,
     )
@@ -134,7 +134,7 @@ def run(recipe: Recipe, data: Path, folder: Path) -> dict:
     )
 
     # Evaluate
-    serving = _build(recipe, task, "float32")
+    serving = build(recipe, task, "float32")
     serving.set_weights(network.get_weights())
     serving.save(folder / "model.keras")
     record = {
@@ -239,7 +239,8 @@ def task_of(recipe: Recipe) -> Task:
     return task
 
 
-def _build(recipe: Recipe, task: Task, precision: str) -> keras.Model:
+def build(recipe: Recipe, task: Task, precision: str) -> keras.Model:
+    """The recipe's network with new weights, or those of the pre-trained backbone."""
     keras.config.set_dtype_policy(precision)
     baseline = BASELINES.get(recipe.network)
     own = baseline.dropout if baseline else DROPOUT
@@ -275,7 +276,7 @@ def _labelled(recipe: Recipe, task: Task, split: str, data: Path) -> Located:
     return faces, landmarks
 
 
-def _kinds(task: str, labels: dict[str, np.ndarray]) -> np.ndarray:
+def kinds(task: str, labels: dict[str, np.ndarray]) -> np.ndarray:
     """(n,) int, the class of each face, for ages their band, by which faces are balanced."""
     if task == "emotion":
         return labels["votes"].argmax(axis=1)

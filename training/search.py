@@ -6,6 +6,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from training.experiment import Recipe, headline, run
@@ -15,7 +17,7 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
     """Fit with drawn options until `trials` fits are done, those of earlier calls among them.
 
     Fits are judged on the calibration faces, so that `valid` remains unseen. A trial that was stopped is
-    taken up again first, where its fit was. Writes folder/study.db and folder/best.json.
+    taken up again first, where its fit was. Writes folder/study.log and folder/best.json.
 
     Args:
         recipe: what all fits have in common.
@@ -25,7 +27,7 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
     """
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=f"sqlite:///{folder / 'study.db'}",
+        storage=study_file(folder),
         study_name=recipe.task,
         direction="maximize",
         load_if_exists=True,
@@ -50,6 +52,11 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
     }
     (folder / "best.json").write_text(json.dumps(best, indent=1) + "\n")
     return best
+
+
+def study_file(folder: Path) -> JournalStorage:
+    """The file that keeps a search's trials."""
+    return JournalStorage(JournalFileBackend(str(folder / "study.log")))
 
 
 def draw(trial: optuna.Trial) -> dict:
