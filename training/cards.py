@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from inference.faces import EMOTIONS
-from training.export import read_records
+from training.export import read_comparison, read_records
 
 INTRODUCTION = """\
 # Model cards
@@ -69,12 +69,17 @@ FER+, and `utkface/{train,valid}/*.jpg`. The last command only measures. A stopp
 
 def write_cards(weights: Path) -> None:
     """Write weights/README.md from the records in the same folder."""
-    (weights / "README.md").write_text(cards(read_records(weights)))
+    (weights / "README.md").write_text(cards(read_records(weights), read_comparison(weights)))
 
 
-def cards(records: dict[str, dict]) -> str:
-    """Markdown of all cards; a model without a record has none."""
+def cards(records: dict[str, dict], comparison: dict[str, dict]) -> str:
+    """Markdown of all cards; a model without a record has none.
+
+    Args:
+        records, comparison: as read_records and read_comparison of training.export give them.
+    """
     sections = [SECTIONS[name](record) for name, record in records.items()]
+    sections += [_comparison(name, compared) for name, compared in comparison.items()]
     return "\n".join([INTRODUCTION, *sections, SHARED])
 
 
@@ -153,6 +158,37 @@ Learns a distribution over the years 0 to 116. The age told is its mean. The ran
 | mean width of the range | {valid["all"]["width"]:.1f} years |
 
 {table(("group", "mean absolute error", "inside the range", "mean width", "faces"), rows)}
+"""
+
+
+FIGURES = {  # of the reports that are compared: title and words
+    "accuracy": ("accuracy", lambda value: _percent(value)),
+    "balanced_accuracy": ("balanced accuracy", lambda value: f"{value:.1%}"),
+    "macro_f1": ("macro F1", lambda value: f"{value:.3f}"),
+    "all": ("mean absolute error, years", lambda value: _years(value)),
+    "median_error": ("median error", lambda value: f"{value:.2f}"),
+    "band_accuracy": ("right band of about 20 years", lambda value: _percent(value)),
+}
+
+
+def _comparison(name: str, compared: dict) -> str:
+    """Ours and the baselines of one task."""
+    recipe, networks = compared["recipe"], compared["networks"]
+    shown = [key for key in FIGURES if key in next(iter(networks.values()))["valid"]]
+    rows = [
+        (f"`{network}`", f"{row['parameters']:,}", *(FIGURES[key][1](row["valid"][key]) for key in shown))
+        for network, row in networks.items()
+    ]
+    faces = next(iter(networks.values()))["faces"]
+    return f"""\
+## {name.capitalize()}: ours and others, trained alike
+
+Each network of `training/baselines.py`, and ours as `residual`, fitted from scratch to the same
+{faces["fitted"]:,} faces by `python -m training compare {name}`: {recipe["epochs"]} epochs, augmentation
+`{recipe["augmentation"]}`, schedule `{recipe["schedule"]}`, balance `{recipe["balance"]}`, \
+seed {recipe["seed"]}. The shipped model, above, was fitted for longer; this table compares networks.
+
+{table(("network", "parameters", *(FIGURES[key][0] for key in shown)), rows)}
 """
 
 

@@ -1,13 +1,12 @@
 """Ours and the baselines, fitted by one recipe on one split, for the table in the model cards."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from training.experiment import Recipe, run
+from training.export import read_comparison, write_comparison
 
-FILE = "comparison.json"  # beside the models
 COMMON = ("epochs", "augmentation", "balance", "schedule", "seed", "precision")  # told in the table
 FIGURES = {  # of the reports, that the table shows
     "emotion": ("accuracy", "balanced_accuracy", "macro_f1"),
@@ -21,7 +20,6 @@ def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, w
 
     What was fitted before is only read; what was compared before by another recipe is dropped.
     """
-    path = weights / FILE
     comparison = read_comparison(weights)
     common = {key: value for key, value in asdict(recipe).items() if key in COMMON}
     if comparison.get(recipe.task, {}).get("recipe") != common:
@@ -36,10 +34,4 @@ def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, w
             "seconds": record["seconds"],
             "valid": {key: record["valid"][key] for key in FIGURES[recipe.task]},
         }
-        path.write_text(json.dumps(comparison, indent=1) + "\n")
-
-
-def read_comparison(weights: Path) -> dict:
-    """What has been compared, by task; nothing where nothing was."""
-    path = weights / FILE
-    return json.loads(path.read_text()) if path.exists() else {}
+        write_comparison(comparison, weights)

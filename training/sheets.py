@@ -21,7 +21,7 @@ def write_sheet(path: Path, images: list[np.ndarray], captions: list[str]) -> No
         captions: a few words for each.
     """
     height = CELL + LINES * LINE
-    rows = -(-len(images) // COLUMNS)
+    rows = max(1, -(-len(images) // COLUMNS))
     sheet = Image.new("RGB", (COLUMNS * CELL, rows * height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
     for number, (image, caption) in enumerate(zip(images, captions, strict=True)):

@@ -9,10 +9,11 @@ import pytest
 
 from training import comparison
 from training.classes import names
-from training.comparison import compare, read_comparison
+from training.comparison import compare
 from training.data import read_ferplus
 from training.ensemble import ensemble, voting_weights
 from training.experiment import Recipe, answers, probabilities, read, read_record, run, task_of
+from training.export import read_comparison
 from training.fitting import claim
 from training.search import search, study_file
 

@@ -1,8 +1,10 @@
 """The commands, from data in their publishers' layouts to weights, on pictures that are learnt in seconds."""
 
 import json
+import re
 from dataclasses import replace
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -125,6 +127,12 @@ def test_evaluate_measures_again_and_rewrites_records_and_cards(place):
     for name in MODELS:
         assert {**after[name], "valid": 0} == {**before[name], "valid": 0}
     assert f"{after['age']['valid']['all']['mae']:.2f}" in (place / "weights" / "README.md").read_text()
+    report = (place / "runs/report/report.md").read_text()
+    assert report.startswith((place / "weights" / "README.md").read_text())
+    pictures = re.findall(r"!\[.+\]\((.+)\)", report)
+    assert len(pictures) == 13
+    for picture in pictures:
+        assert cv2.imread(str(place / "runs/report" / picture)) is not None
 
 
 def test_a_fit_never_goes_on_under_other_settings(place):
