@@ -102,7 +102,8 @@ voters chose. {valid["ties_left_out"]} pictures on which voters tie are left out
 |---|---|
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
 | balanced accuracy (mean recall) | {valid["balanced_accuracy"]:.1%} |
-| macro F1 | {valid["macro_f1"]:.3f} |
+| macro precision, F1 | {valid["macro_precision"]:.1%}, {valid["macro_f1"]:.3f} |
+| area under the ROC curve, mean of one against the rest | {valid["roc_auc"]:.3f} |
 | accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"]["accuracy"])} |
 {_calibration(record)}
 
@@ -128,6 +129,9 @@ Right means: UTKFace's label.
 | figure | value |
 |---|---|
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
+| balanced accuracy (mean recall) | {valid["balanced_accuracy"]:.1%} |
+| macro precision, F1 | {valid["macro_precision"]:.1%}, {valid["macro_f1"]:.3f} |
+| area under the ROC curve | {valid["roc_auc"]:.3f} |
 {_calibration(record)}
 
 {table(("group", "accuracy", "faces"), rows)}
@@ -153,6 +157,7 @@ Learns a distribution over the years 0 to 116. The age told is its mean. The ran
 |---|---|
 | mean absolute error | {_years(valid["all"])} years |
 | median error | {valid["median_error"]:.2f} years |
+| within 5 years | {_percent(valid["within_5_years"])} |
 | right band of 0-20, 21-40, 41-60, 61-80, 81+ years | {_percent(valid["band_accuracy"])} |
 | true age inside the range | {valid["all"]["inside"]:.1%} |
 | mean width of the range | {valid["all"]["width"]:.1f} years |

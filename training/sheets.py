@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 CELL = 120  # pixels, of a picture on the sheet
 LINE = 15  # pixels, of a line of words
 COLUMNS = 10
-LETTERS, LINES = 20, 4  # that fit under a picture
+LETTERS = 20  # of a line that fits under a picture
 
 
 def write_sheet(path: Path, images: list[np.ndarray], captions: list[str]) -> None:
@@ -20,15 +20,15 @@ def write_sheet(path: Path, images: list[np.ndarray], captions: list[str]) -> No
         images: RGB or grey uint8, of any size.
         captions: a few words for each.
     """
-    height = CELL + LINES * LINE
-    rows = max(1, -(-len(images) // COLUMNS))
+    wrapped = [textwrap.wrap(caption, LETTERS) for caption in captions]
+    height = CELL + LINE * max(map(len, wrapped), default=0)
+    rows = max(1, -(-len(images) // COLUMNS))  # rounded up
     sheet = Image.new("RGB", (COLUMNS * CELL, rows * height), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)
-    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+    for number, (image, lines) in enumerate(zip(images, wrapped, strict=True)):
         left, top = number % COLUMNS * CELL, number // COLUMNS * height
         sheet.paste(Image.fromarray(_fit(image)), (left, top))
-        words = "\n".join(textwrap.wrap(caption, LETTERS)[:LINES])
-        draw.multiline_text((left + 2, top + CELL), words, "black", font, spacing=2)
+        draw.multiline_text((left + 2, top + CELL), "\n".join(lines), "black", font, spacing=2)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path)
 
