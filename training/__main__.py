@@ -33,6 +33,13 @@ from training.networks import residual
 from training.tasks import TASKS
 
 PRECISIONS = ("mixed_bfloat16", "float32")
+PLACES = {  # default and words
+    "data": ("../shared/data", "folder of the data sets"),
+    "weights": ("weights", "folder of the models"),
+    "runs": ("runs", "folder of checkpoints and logs"),
+    "report": ("runs/report", "folder of the report"),
+}
+CLEAN = "file of the names of the pictures to fit to, as inspect writes it"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -213,45 +220,45 @@ def _history(name: str, options: argparse.Namespace) -> list[dict]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    places = argparse.ArgumentParser(add_help=False)
-    places.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of the data sets")
-    places.add_argument("--weights", type=Path, default=Path("weights"), help="folder of the models")
-    places.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
-
-    shipped = argparse.ArgumentParser(add_help=False, parents=[places])
-    shipped.add_argument("--epochs", type=int, help="default: the task's own")
-    shipped.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
-    shipped.add_argument("--clean", help="file of the names of the pictures to fit to, as inspect writes it")
-    shipped.add_argument("--seed", type=int, default=0)
-    shipped.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
-
     parser = argparse.ArgumentParser("python -m training", description="Make the models and measure them.")
     commands = parser.add_subparsers(dest="command", required=True)
+
     for name in MODELS:
-        commands.add_parser(name, parents=[shipped], help=f"fit the {name} model, or go on fitting it")
+        command = commands.add_parser(name, help=f"fit the {name} model, or go on fitting it")
+        _add_places(command, "data", "weights", "runs")
+        command.add_argument("--epochs", type=int, help="default: the task's own")
+        command.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
+        command.add_argument("--clean", help=CLEAN)
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
 
-    command = commands.add_parser(
-        "evaluate", parents=[places], help="measure the models in the weights folder"
-    )
-    command.add_argument("--report", type=Path, default=Path("runs/report"), help="folder of the report")
+    command = commands.add_parser("evaluate", help="measure the models in the weights folder")
+    _add_places(command, "data", "weights", "report")
 
-    tried = _recipe_parser(places)
-    command = commands.add_parser("fit", parents=[tried], help="try a network")
+    command = commands.add_parser("fit", help="try a network")
+    _add_places(command, "data", "runs")
+    _add_recipe(command)
     command.add_argument("--network", choices=NETWORKS, default=Recipe.network)
 
-    command = commands.add_parser("search", parents=[tried], help="try many options and tell the best")
+    command = commands.add_parser("search", help="try many options and tell the best")
+    _add_places(command, "data", "runs")
+    _add_recipe(command)
     command.add_argument("--network", choices=NETWORKS, default=Recipe.network)
     command.add_argument("--trials", type=int, default=30, help="in all, with those of earlier calls")
 
-    command = commands.add_parser("compare", parents=[tried], help="fit ours and the baselines alike")
+    command = commands.add_parser("compare", help="fit ours and the baselines alike")
+    _add_places(command, "data", "weights", "runs")
+    _add_recipe(command)
     command.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
 
-    command = commands.add_parser("ensemble", parents=[places], help="let several fits vote")
+    command = commands.add_parser("ensemble", help="let several fits vote")
+    _add_places(command, "data", "runs")
     command.add_argument("task", choices=MODELS)
     command.add_argument("members", nargs="+", help="folders of finished fits, in the runs folder")
     command.add_argument("--name", help="of the folder in the runs folder")
 
-    command = commands.add_parser("inspect", parents=[places], help="tell what is wrong with a data set")
+    command = commands.add_parser("inspect", help="tell what is wrong with a data set")
+    _add_places(command, "data", "runs")
     command.add_argument(
         "dataset", help="fer2013, ferplus, utkface, sof, ckplus, or a folder of class folders"
     )
@@ -262,9 +269,14 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _recipe_parser(places: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def _add_places(command: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        default, text = PLACES[name]
+        command.add_argument(f"--{name}", type=Path, default=Path(default), help=text)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
     """The options of a recipe; their names and defaults are those of its fields."""
-    parser = argparse.ArgumentParser(add_help=False, parents=[places])
     parser.add_argument("task", choices=MODELS)
     parser.add_argument("--name", help="of the folder in the runs folder")
     choices = {
@@ -288,7 +300,7 @@ def _recipe_parser(places: argparse.ArgumentParser) -> argparse.ArgumentParser:
     }
     texts = {
         "dataset": "default: the task's own",
-        "clean": "file of the names of the pictures to fit to, as inspect writes it",
+        "clean": CLEAN,
         "teacher": "folder of a finished fit or ensemble to learn from",
         "pretrained": "file of a backbone's weights without its top; default: from scratch",
     }
@@ -300,7 +312,6 @@ def _recipe_parser(places: argparse.ArgumentParser) -> argparse.ArgumentParser:
         parser.add_argument(_flag(name), type=kind, default=defaults[name], help=text)
     for name, text in texts.items():
         parser.add_argument(_flag(name), default=defaults[name], help=text)
-    return parser
 
 
 def _flag(name: str) -> str:

@@ -26,10 +26,9 @@ def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, w
         comparison[recipe.task] = {"recipe": common, "networks": {}}
     weights.mkdir(parents=True, exist_ok=True)
     for network in networks:
-        record = run(replace(recipe, network=network), data, folder / network)
+        record = run(replace(recipe, network=network, pretrained=None), data, folder / network)
         comparison[recipe.task]["networks"][network] = {
             "parameters": record["parameters"],
-            "pretrained": bool(recipe.pretrained),
             "faces": record["faces"],
             "seconds": record["seconds"],
             "valid": {key: record["valid"][key] for key in FIGURES[recipe.task]},

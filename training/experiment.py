@@ -324,8 +324,10 @@ def crops(
 def logits(network: keras.Model, task: Task, located: Located) -> np.ndarray:
     """As in serving: the mean of each crop's logits and its mirror image's."""
     batches = crops(task, located)
-    inputs = np.concatenate([batches[batch][0] for batch in range(len(batches))])
-    return (network.predict(inputs, verbose=0) + network.predict(inputs[:, :, ::-1], verbose=0)) / 2
+    inputs = (batches[batch][0] for batch in range(len(batches)))
+    return np.concatenate(
+        [(network.predict_on_batch(x) + network.predict_on_batch(x[:, :, ::-1])) / 2 for x in inputs]
+    )
 
 
 def answers(network: keras.Model, task: Task, located: Located) -> np.ndarray:

@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from training import comparison
+from training.__main__ import main
 from training.classes import names
 from training.comparison import compare
 from training.data import read_ferplus
@@ -165,9 +166,22 @@ def test_only_clean_faces_are_fitted_to(place):
     faces = read_ferplus(place / "data/fer2013", "train")
     kept = faces.names[~faces.calibration()][:150]
     (place / "clean.txt").write_text("\n".join(kept) + "\n")
-    recipe = Recipe("emotion", **SMALL | {"epochs": 1}, clean=str(place / "clean.txt"))
-    record = run(recipe, place / "data", place / "runs" / "clean")
+    options = (
+        "--network",
+        "lenet",
+        "--side",
+        "48",
+        "--epochs",
+        "1",
+        "--clean",
+        "clean.txt",
+        "--name",
+        "clean",
+    )
+    main(["fit", "emotion", "--data", "data", *options])
+    record = read_record(place / "runs" / "clean")
     assert record["faces"]["fitted"] == 150
+    assert Recipe(**record["recipe"]) == Recipe("emotion", "lenet", side=48, epochs=1, clean="clean.txt")
     assert record["faces"]["calibration"] == faces.calibration().sum()
 
 
