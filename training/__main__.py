@@ -21,9 +21,11 @@ import keras
 from training.augmentation import LEVELS
 from training.cards import write_cards
 from training.classes import MERGES
+from training.comparison import compare as compare_networks
 from training.data import clean
+from training.ensemble import ensemble
 from training.evaluation import CALIBRATE, REPORT
-from training.experiment import BALANCES, NETWORKS, Located, Recipe
+from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
 from training.experiment import crops as _crops
 from training.experiment import logits as _logits
 from training.experiment import read as _read
@@ -116,8 +118,6 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def try_fit(options: argparse.Namespace) -> None:
     """One fit of any network, into a folder of its own."""
-    from training.experiment import headline, run
-
     recipe = _recipe(options)
     folder = options.runs / (options.name or f"{recipe.task}-{recipe.network}")
     record = run(recipe, options.data, folder)
@@ -126,7 +126,7 @@ def try_fit(options: argparse.Namespace) -> None:
 
 def search(options: argparse.Namespace) -> None:
     """Many fits with options drawn by Optuna."""
-    from training.search import search  # Optuna
+    from training.search import search  # Optuna; only searches need it
 
     folder = options.runs / (options.name or f"search-{options.task}")
     best = search(_recipe(options), options.trials, options.data, folder)
@@ -135,26 +135,21 @@ def search(options: argparse.Namespace) -> None:
 
 def vote(options: argparse.Namespace) -> None:
     """An ensemble of finished fits."""
-    from training.ensemble import ensemble
-    from training.experiment import headline
-
     folder = options.runs / (options.name or f"{options.task}-ensemble")
     record = ensemble(options.task, options.members, options.data, options.runs, folder)
     print(f"{record['members']}: {abs(headline(options.task, record['valid']))} on valid")
 
 
 def compare(options: argparse.Namespace) -> None:
-    """Ours and the baselines, fitted alike."""
-    from training.comparison import compare
-
+    """Ours and the baselines, fitted alike, and the cards with their table."""
     folder = options.runs / (options.name or f"compare-{options.task}")
-    compare(_recipe(options), options.networks, options.data, folder, options.weights)
+    compare_networks(_recipe(options), options.networks, options.data, folder, options.weights)
     write_cards(options.weights)
 
 
 def inspect(options: argparse.Namespace) -> None:
     """What is wrong with a data set."""
-    from training.inspection import inspect  # cleanlab, pandas
+    from training.inspection import inspect  # cleanlab, pandas; only inspections need them
 
     print(inspect(options.dataset, options.data, options.runs, options.epochs, options.network))
 
