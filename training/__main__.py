@@ -1,27 +1,47 @@
-"""Make the models and measure them.
+"""Make the models, measure them, and try others.
 
-python -m training emotion (or gender, age) fits one model and writes it, its record and the cards to
-weights/; stopped, it goes on where it was when called again. python -m training evaluate measures the
-models in weights/ once more and rewrites their records and cards.
+    inspect DATASET           what is wrong with a data set, and a list of its clean pictures
+    emotion, gender, age      fit a model that is shipped, into weights/
+    evaluate                  measure the models in weights/, and write cards and a report with pictures
+    fit TASK                  try: any network of NETWORKS, fitted as the options say, into runs/
+    search TASK               try many such fits, and tell the best
+    ensemble TASK RUN...      let several fits vote; `fit --teacher` distills them into one
+    compare TASK              fit ours and all baselines alike, for the table in weights/README.md
+
+Whatever is stopped goes on where it was when called again.
 """
 
 import argparse
+from dataclasses import fields
 from datetime import date
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from training.augmentation import LEVELS
 from training.cards import write_cards
-from training.data import Faces, locate
+from training.classes import MERGES
+from training.comparison import compare as compare_networks
+from training.data import clean
+from training.ensemble import ensemble
 from training.evaluation import CALIBRATE, REPORT
+from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
+from training.experiment import crops as _crops
+from training.experiment import logits as _logits
+from training.experiment import read as _read
 from training.export import MODELS, read_records, serving_copy, write_record
-from training.fitting import Crops, claim, fit
+from training.fitting import SCHEDULES, claim, fit
 from training.networks import residual
-from training.tasks import TASKS, Task
+from training.tasks import TASKS
 
-Located = tuple[Faces, np.ndarray]  # faces and their landmarks
+PRECISIONS = ("mixed_bfloat16", "float32")
+PLACES = {  # default and words
+    "data": ("../shared/data", "folder of the data sets"),
+    "weights": ("weights", "folder of the models"),
+    "runs": ("runs", "folder of checkpoints and logs"),
+    "report": ("runs/report", "folder of the report"),
+}
+CLEAN = "file of the names of the pictures to fit to, as inspect writes it"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -32,14 +52,12 @@ def main(arguments: list[str] | None = None) -> None:
         ValueError: an unfinished or finished fit lies in the runs folder that was made with other settings.
     """
     options = _parser().parse_args(arguments)
-    if options.command == "evaluate":
-        evaluate(options.data, options.weights)
-    else:
-        train(options.command, options)
+    COMMANDS.get(options.command, train)(options)
 
 
-def train(name: str, options: argparse.Namespace) -> None:
+def train(options: argparse.Namespace) -> None:
     """Data, model, training and evaluation of one of MODELS."""
+    name = options.command
     task = TASKS[name]
     keras.config.set_dtype_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
@@ -47,7 +65,8 @@ def train(name: str, options: argparse.Namespace) -> None:
     # Data
     faces, landmarks = _read(task, "train", options.data)
     held_out = faces.calibration()
-    fitted = faces.take(~held_out), landmarks[~held_out]
+    wanted = ~held_out & clean(faces, options.clean)
+    fitted = faces.take(wanted), landmarks[wanted]
     calibration = faces.take(held_out), landmarks[held_out]
     valid = _read(task, "valid", options.data)
 
@@ -80,20 +99,75 @@ def train(name: str, options: argparse.Namespace) -> None:
     write_cards(options.weights)
 
 
-def evaluate(data: Path, weights: Path) -> None:
+def evaluate(options: argparse.Namespace) -> None:
     """Measure every model in `weights` on the validation faces; its calibration stays."""
-    for name, record in read_records(weights).items():
+    from training.report import write_report  # matplotlib; only reports draw
+
+    measured = {}
+    for name, record in read_records(options.weights).items():
         task = TASKS[name]
-        network = keras.saving.load_model(weights / f"{name}.keras", compile=False)
-        valid = _read(task, "valid", data)
-        report = REPORT[name](_logits(network, task, valid), valid[0].labels, record["calibration"])
-        write_record(record | {"valid": report}, weights)
-    write_cards(weights)
+        network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
+        valid = _read(task, "valid", options.data)
+        logits = _logits(network, task, valid)
+        measured[name] = valid[0], logits
+        report = REPORT[name](logits, valid[0].labels, record["calibration"])
+        write_record(record | {"valid": report}, options.weights)
+    write_cards(options.weights)
+    write_report(measured, options.weights, options.report)
 
 
-def _read(task: Task, split: str, data: Path) -> Located:
-    faces = task.read(data / task.dataset, split)
-    return faces, locate(faces, f"{task.dataset}-{split}")
+def try_fit(options: argparse.Namespace) -> None:
+    """One fit of any network, into a folder of its own."""
+    recipe = _recipe(options)
+    folder = options.runs / (options.name or f"{recipe.task}-{recipe.network}")
+    record = run(recipe, options.data, folder)
+    print(f"{folder}: {abs(headline(recipe.task, record['valid']))} on valid; more in record.json")
+
+
+def search(options: argparse.Namespace) -> None:
+    """Many fits with options drawn by Optuna."""
+    from training.search import search  # Optuna; only searches need it
+
+    folder = options.runs / (options.name or f"search-{options.task}")
+    best = search(_recipe(options), options.trials, options.data, folder)
+    print(f"best of {options.trials}: {best}")
+
+
+def vote(options: argparse.Namespace) -> None:
+    """An ensemble of finished fits."""
+    folder = options.runs / (options.name or f"{options.task}-ensemble")
+    record = ensemble(options.task, options.members, options.data, options.runs, folder)
+    print(f"{record['members']}: {abs(headline(options.task, record['valid']))} on valid")
+
+
+def compare(options: argparse.Namespace) -> None:
+    """Ours and the baselines, fitted alike, and the cards with their table."""
+    folder = options.runs / (options.name or f"compare-{options.task}")
+    compare_networks(_recipe(options), options.networks, options.data, folder, options.weights)
+    write_cards(options.weights)
+
+
+def inspect(options: argparse.Namespace) -> None:
+    """What is wrong with a data set."""
+    from training.inspection import inspect  # cleanlab, pandas; only inspections need them
+
+    print(inspect(options.dataset, options.data, options.runs, options.epochs, options.network))
+
+
+COMMANDS = {
+    "evaluate": evaluate,
+    "fit": try_fit,
+    "search": search,
+    "ensemble": vote,
+    "compare": compare,
+    "inspect": inspect,
+}
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    """The options that are parts of a recipe."""
+    names = {field.name for field in fields(Recipe)}
+    return Recipe(**{name: value for name, value in vars(options).items() if name in names})
 
 
 def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespace) -> keras.Model:
@@ -140,43 +214,103 @@ def _history(name: str, options: argparse.Namespace) -> list[dict]:
     return before + ([{"task": name} | settings] if settings["epochs"] else [])
 
 
-def _crops(task: Task, located: Located, weights=None, augmentation: str = "none", seed: int = 0) -> Crops:
-    """Batches for a task's network; plain and in order unless told otherwise."""
-    faces, landmarks = located
-    weights = np.ones(len(faces), np.float32) if weights is None else weights
-    targets = task.targets(faces.labels)
-    if len(targets) == 1:
-        (targets,) = targets.values()
-    return Crops(faces, landmarks, targets, weights, task.side, task.channels, augmentation, seed, workers=2)
-
-
-def _logits(network: keras.Model, task: Task, located: Located) -> np.ndarray:
-    """As in serving: the mean of each crop's logits and its mirror image's."""
-    crops = _crops(task, located)
-    inputs = np.concatenate([crops[batch][0] for batch in range(len(crops))])
-    return (network.predict(inputs, verbose=0) + network.predict(inputs[:, :, ::-1], verbose=0)) / 2
-
-
 def _parser() -> argparse.ArgumentParser:
-    places = argparse.ArgumentParser(add_help=False)
-    places.add_argument(
-        "--data", type=Path, default=Path("../shared/data"), help="folder of fer2013 and utkface"
-    )
-    places.add_argument("--weights", type=Path, default=Path("weights"), help="folder of the models")
-
-    fitting = argparse.ArgumentParser(add_help=False, parents=[places])
-    fitting.add_argument("--epochs", type=int, help="default: the task's own")
-    fitting.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
-    fitting.add_argument("--seed", type=int, default=0)
-    fitting.add_argument("--precision", choices=("mixed_bfloat16", "float32"), default="mixed_bfloat16")
-    fitting.add_argument("--runs", type=Path, default=Path("runs"), help="folder of checkpoints and logs")
-
     parser = argparse.ArgumentParser("python -m training", description="Make the models and measure them.")
     commands = parser.add_subparsers(dest="command", required=True)
+
     for name in MODELS:
-        commands.add_parser(name, parents=[fitting], help=f"fit the {name} model, or go on fitting it")
-    commands.add_parser("evaluate", parents=[places], help="measure the models in the weights folder again")
+        command = commands.add_parser(name, help=f"fit the {name} model, or go on fitting it")
+        _add_places(command, "data", "weights", "runs")
+        command.add_argument("--epochs", type=int, help="default: the task's own")
+        command.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
+        command.add_argument("--clean", help=CLEAN)
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
+
+    command = commands.add_parser("evaluate", help="measure the models in the weights folder")
+    _add_places(command, "data", "weights", "report")
+
+    command = commands.add_parser("fit", help="try a network")
+    _add_places(command, "data", "runs")
+    _add_recipe(command)
+    command.add_argument("--network", choices=NETWORKS, default=Recipe.network)
+
+    command = commands.add_parser("search", help="try many options and tell the best")
+    _add_places(command, "data", "runs")
+    _add_recipe(command)
+    command.add_argument("--network", choices=NETWORKS, default=Recipe.network)
+    command.add_argument("--trials", type=int, default=30, help="in all, with those of earlier calls")
+
+    command = commands.add_parser("compare", help="fit ours and the baselines alike")
+    _add_places(command, "data", "weights", "runs")
+    _add_recipe(command)
+    command.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+
+    command = commands.add_parser("ensemble", help="let several fits vote")
+    _add_places(command, "data", "runs")
+    command.add_argument("task", choices=MODELS)
+    command.add_argument("members", nargs="+", help="folders of finished fits, in the runs folder")
+    command.add_argument("--name", help="of the folder in the runs folder")
+
+    command = commands.add_parser("inspect", help="tell what is wrong with a data set")
+    _add_places(command, "data", "runs")
+    command.add_argument(
+        "dataset", help="fer2013, ferplus, utkface, sof, ckplus, or a folder of class folders"
+    )
+    command.add_argument(
+        "--epochs", type=int, default=6, help="of the networks that doubt labels; 0 doubts none"
+    )
+    command.add_argument("--network", choices=NETWORKS, default=Recipe.network, help="that doubts labels")
     return parser
+
+
+def _add_places(command: argparse.ArgumentParser, *names: str) -> None:
+    for name in names:
+        default, text = PLACES[name]
+        command.add_argument(f"--{name}", type=Path, default=Path(default), help=text)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    """The options of a recipe; their names and defaults are those of its fields."""
+    parser.add_argument("task", choices=MODELS)
+    parser.add_argument("--name", help="of the folder in the runs folder")
+    choices = {
+        "classes": (MERGES, "of emotions"),
+        "schedule": (SCHEDULES, "of the learning rate"),
+        "augmentation": (LEVELS, "of the pictures"),
+        "balance": (BALANCES, "how rare classes are made to count"),
+        "precision": (PRECISIONS, "of the computation"),
+    }
+    numbers = {
+        "side": (int, "of the crop, pixels; default: the network's own"),
+        "epochs": (int, ""),
+        "peak_rate": (float, "of learning; default: the network's own"),
+        "decay": (float, "of weights, decoupled L2"),
+        "dropout": (float, "default: the network's own"),
+        "mixup": (float, "alpha of the shares in which faces are mixed"),
+        "patience": (int, "epochs without a better loss before it stops early"),
+        "average": (float, "momentum of the moving average of weights, such as 0.999"),
+        "unfrozen": (int, "last blocks of a pre-trained backbone that are fitted"),
+        "seed": (int, ""),
+    }
+    texts = {
+        "dataset": "default: the task's own",
+        "clean": CLEAN,
+        "teacher": "folder of a finished fit or ensemble to learn from",
+        "pretrained": "file of a backbone's weights without its top; default: from scratch",
+    }
+    defaults = {field.name: field.default for field in fields(Recipe)}
+    for name, (values, text) in choices.items():
+        kind = type(defaults[name])
+        parser.add_argument(_flag(name), choices=values, type=kind, default=defaults[name], help=text)
+    for name, (kind, text) in numbers.items():
+        parser.add_argument(_flag(name), type=kind, default=defaults[name], help=text)
+    for name, text in texts.items():
+        parser.add_argument(_flag(name), default=defaults[name], help=text)
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 if __name__ == "__main__":

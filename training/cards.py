@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from inference.faces import EMOTIONS
-from training.export import read_records
+from training.export import read_comparison, read_records
 
 INTRODUCTION = """\
 # Model cards
@@ -69,12 +69,17 @@ FER+, and `utkface/{train,valid}/*.jpg`. The last command only measures. A stopp
 
 def write_cards(weights: Path) -> None:
     """Write weights/README.md from the records in the same folder."""
-    (weights / "README.md").write_text(cards(read_records(weights)))
+    (weights / "README.md").write_text(cards(read_records(weights), read_comparison(weights)))
 
 
-def cards(records: dict[str, dict]) -> str:
-    """Markdown of all cards; a model without a record has none."""
+def cards(records: dict[str, dict], comparison: dict[str, dict]) -> str:
+    """Markdown of all cards; a model without a record has none.
+
+    Args:
+        records, comparison: as read_records and read_comparison of training.export give them.
+    """
     sections = [SECTIONS[name](record) for name, record in records.items()]
+    sections += [_comparison(name, compared) for name, compared in comparison.items()]
     return "\n".join([INTRODUCTION, *sections, SHARED])
 
 
@@ -97,15 +102,16 @@ voters chose. {valid["ties_left_out"]} pictures on which voters tie are left out
 |---|---|
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
 | balanced accuracy (mean recall) | {valid["balanced_accuracy"]:.1%} |
-| macro F1 | {valid["macro_f1"]:.3f} |
-| accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"])} |
+| macro precision, F1 | {valid["macro_precision"]:.1%}, {valid["macro_f1"]:.3f} |
+| area under the ROC curve, mean of one against the rest | {valid["roc_auc"]:.3f} |
+| accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"]["accuracy"])} |
 {_calibration(record)}
 
-{_table(("emotion", "recall", "precision", "F1", "faces"), rows)}
+{table(("emotion", "recall", "precision", "F1", "faces"), rows)}
 
 Faces by emotion (row) and answer (column):
 
-{_table(("", *EMOTIONS), confusion)}
+{table(("", *EMOTIONS), confusion)}
 """
 
 
@@ -123,9 +129,12 @@ Right means: UTKFace's label.
 | figure | value |
 |---|---|
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
+| balanced accuracy (mean recall) | {valid["balanced_accuracy"]:.1%} |
+| macro precision, F1 | {valid["macro_precision"]:.1%}, {valid["macro_f1"]:.3f} |
+| area under the ROC curve | {valid["roc_auc"]:.3f} |
 {_calibration(record)}
 
-{_table(("group", "accuracy", "faces"), rows)}
+{table(("group", "accuracy", "faces"), rows)}
 """
 
 
@@ -148,11 +157,43 @@ Learns a distribution over the years 0 to 116. The age told is its mean. The ran
 |---|---|
 | mean absolute error | {_years(valid["all"])} years |
 | median error | {valid["median_error"]:.2f} years |
+| within 5 years | {_percent(valid["within_5_years"])} |
 | right band of 0-20, 21-40, 41-60, 61-80, 81+ years | {_percent(valid["band_accuracy"])} |
 | true age inside the range | {valid["all"]["inside"]:.1%} |
 | mean width of the range | {valid["all"]["width"]:.1f} years |
 
-{_table(("group", "mean absolute error", "inside the range", "mean width", "faces"), rows)}
+{table(("group", "mean absolute error", "inside the range", "mean width", "faces"), rows)}
+"""
+
+
+FIGURES = {  # of the reports that are compared: title and words
+    "accuracy": ("accuracy", lambda value: _percent(value)),
+    "balanced_accuracy": ("balanced accuracy", lambda value: f"{value:.1%}"),
+    "macro_f1": ("macro F1", lambda value: f"{value:.3f}"),
+    "all": ("mean absolute error, years", lambda value: _years(value)),
+    "median_error": ("median error", lambda value: f"{value:.2f}"),
+    "band_accuracy": ("right band of about 20 years", lambda value: _percent(value)),
+}
+
+
+def _comparison(name: str, compared: dict) -> str:
+    """Ours and the baselines of one task."""
+    recipe, networks = compared["recipe"], compared["networks"]
+    shown = [key for key in FIGURES if key in next(iter(networks.values()))["valid"]]
+    rows = [
+        (f"`{network}`", f"{row['parameters']:,}", *(FIGURES[key][1](row["valid"][key]) for key in shown))
+        for network, row in networks.items()
+    ]
+    faces = next(iter(networks.values()))["faces"]
+    return f"""\
+## {name.capitalize()}: ours and others, trained alike
+
+Each network of `training/baselines.py`, and ours as `residual`, fitted from scratch to the same
+{faces["fitted"]:,} faces by `python -m training compare {name}`: {recipe["epochs"]} epochs, augmentation
+`{recipe["augmentation"]}`, schedule `{recipe["schedule"]}`, balance `{recipe["balance"]}`, \
+seed {recipe["seed"]}. The shipped model, above, was fitted for longer; this table compares networks.
+
+{table(("network", "parameters", *(FIGURES[key][0] for key in shown)), rows)}
 """
 
 
@@ -193,6 +234,7 @@ def _years(error: dict) -> str:
     return f"{error['mae']:.2f}{interval}"
 
 
-def _table(head: tuple, rows: list[tuple]) -> str:
+def table(head: tuple, rows: list[tuple]) -> str:
+    """A Markdown table."""
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 from scipy.optimize import bisect, minimize_scalar
 from scipy.stats import binomtest, bootstrap
-from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
 
 from inference.decoding import decode_age, sigmoid, softmax
 from inference.faces import EMOTIONS
@@ -24,7 +24,8 @@ def calibrate_emotion(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict
     """{"temperature"} of least negative log-likelihood of the emotion most voted for (Guo et al. 2017)."""
     clear = unique_majority(labels["votes"])
     logits, truth = logits[clear], labels["votes"][clear].argmax(axis=1)
-    return _calibrate_temperature(lambda t: log_loss(truth, softmax(logits, t), labels=range(len(EMOTIONS))))
+    classes = range(logits.shape[1])
+    return _calibrate_temperature(lambda t: log_loss(truth, softmax(logits, t), labels=classes))
 
 
 def calibrate_gender(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str, float]:
@@ -39,65 +40,99 @@ def calibrate_age(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str
     return {"tail": round(tail, 6)}
 
 
-def report_emotion(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: dict[str, float]) -> dict:
+def report_emotion(
+    logits: np.ndarray,
+    labels: dict[str, np.ndarray],
+    calibration: dict[str, float],
+    names: tuple[str, ...] = EMOTIONS,
+) -> dict:
     """Figures against the emotion most FER+ voters chose; ties between emotions are left out.
 
     Args:
-        logits: (n, 7) float.
-        labels: `votes` and `original` of training.data.Faces.
+        logits: (n, classes) float.
+        labels: of training.data.Faces: `votes`; `original`, `age`, `gender` and `race` where they are known.
         calibration: {"temperature"}.
+        names: of the classes.
     """
     clear = unique_majority(labels["votes"])
-    truth, predicted = labels["votes"][clear].argmax(axis=1), logits[clear].argmax(axis=1)
-    rows = range(len(EMOTIONS))
+    truth, clear_logits = labels["votes"][clear].argmax(axis=1), logits[clear]
+    temperature = calibration["temperature"]
+    report = _classification(softmax(clear_logits, temperature), truth, names)
+    report = report | {
+        "ties_left_out": int((~clear).sum()),
+        "by_emotion": report.pop("by_class"),
+        "calibration_error": {
+            "before": _rounded(_emotion_calibration_error(clear_logits, truth, 1)),
+            "after": _rounded(_emotion_calibration_error(clear_logits, truth, temperature)),
+        },
+    }
+    if "original" in labels:
+        original = _classification(softmax(logits, temperature), labels["original"], names)
+        report["against_original_labels"] = original
+    known = {key: column[clear] for key, column in labels.items()}
+    return report | _by_groups(known, AGE_BANDS, _share, clear_logits.argmax(axis=1) == truth)
+
+
+def _classification(probabilities: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> dict:
+    """Figures of a classifier; means are over the classes that occur.
+
+    Args:
+        probabilities: (n, classes) float.
+        truth: (n,) int.
+    """
+    predicted = probabilities.argmax(axis=1)
+    rows = range(len(names))
     scores = precision_recall_fscore_support(truth, predicted, labels=rows, zero_division=0)
     precision, recall, f1, support = scores
-    present = support > 0
+    present = np.flatnonzero(support)
+    areas = {row: _roc_area(truth == row, probabilities[:, row]) for row in present}
+    known_areas = [area for area in areas.values() if area is not None]
+    confusion = confusion_matrix(truth, predicted, labels=rows)
     return {
         "accuracy": _share(predicted == truth),
-        "ties_left_out": int((~clear).sum()),
         "balanced_accuracy": _rounded(recall[present].mean()),
+        "macro_precision": _rounded(precision[present].mean()),
+        "macro_recall": _rounded(recall[present].mean()),
         "macro_f1": _rounded(f1[present].mean()),
-        "by_emotion": {
-            EMOTIONS[row]: {
+        "roc_auc": _rounded(np.mean(known_areas)) if known_areas else None,
+        "by_class": {
+            names[row]: {
                 "precision": _rounded(precision[row]),
                 "recall": _share(predicted[truth == row] == row),
                 "f1": _rounded(f1[row]),
+                "roc_auc": areas[row],
             }
-            for row in np.flatnonzero(present)
+            for row in present
         },
-        "confusion": confusion_matrix(truth, predicted, labels=rows).tolist(),
-        "calibration_error": {
-            "before": _rounded(_emotion_calibration_error(logits[clear], truth, 1)),
-            "after": _rounded(_emotion_calibration_error(logits[clear], truth, calibration["temperature"])),
-        },
-        "against_original_labels": _share(logits.argmax(axis=1) == labels["original"]),
+        "confusion": confusion.tolist(),
+        "confusion_shares": (confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1))
+        .round(4)
+        .tolist(),
     }
+
+
+def _roc_area(is_class: np.ndarray, scores: np.ndarray) -> float | None:
+    """Area under the curve of one class against the rest; None where there is no rest."""
+    return None if is_class.all() else _rounded(roc_auc_score(is_class, scores))
 
 
 def report_gender(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: dict[str, float]) -> dict:
-    """Accuracy of all and of groups.
+    """Figures of all, and accuracy of groups.
 
     Args:
         logits: (n, 1) float.
-        labels: `gender`, `age` and `race` of training.data.Faces.
+        labels: of training.data.Faces: `gender`; `age` and `race` where they are known.
         calibration: {"temperature"}.
     """
+    females = sigmoid(logits[:, 0], calibration["temperature"])
     correct = (logits[:, 0] >= 0) == labels["gender"]
-
-    def measure(groups: dict[str, np.ndarray]) -> dict:
-        return {name: _share(correct[rows]) for name, rows in groups.items()}
-
-    return {
-        "accuracy": _share(correct),
-        "by_age": measure(_bands(labels["age"], GENDER_BANDS)),
-        "by_race": measure(_groups(labels["race"], RACES)),
-        "by_gender": measure(_groups(labels["gender"], GENDERS)),
-        "calibration_error": {
-            "before": _rounded(_gender_calibration_error(logits, correct, 1)),
-            "after": _rounded(_gender_calibration_error(logits, correct, calibration["temperature"])),
-        },
+    report = _classification(np.stack([1 - females, females], axis=1), labels["gender"], GENDERS)
+    del report["by_class"]  # whose recall is by_gender
+    report["calibration_error"] = {
+        "before": _rounded(_gender_calibration_error(logits, correct, 1)),
+        "after": _rounded(_gender_calibration_error(logits, correct, calibration["temperature"])),
     }
+    return report | _by_groups(labels, GENDER_BANDS, _share, correct)
 
 
 def report_age(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: dict[str, float]) -> dict:
@@ -105,26 +140,20 @@ def report_age(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: d
 
     Args:
         logits: (n, 117) float.
-        labels: `age`, `gender` and `race` of training.data.Faces.
+        labels: of training.data.Faces: `age`; `gender` and `race` where they are known.
         calibration: {"tail"}.
     """
     ages = labels["age"]
     decoded = decode_age(logits, calibration["tail"])
     years, low, high = decoded
-    errors, inside, widths = np.abs(years - ages), _inside(decoded, ages), high - low
-
-    def measure(groups: dict[str, np.ndarray]) -> dict:
-        return {name: _error(errors[rows], inside[rows], widths[rows]) for name, rows in groups.items()}
-
+    columns = np.abs(years - ages), _inside(decoded, ages), high - low
     bands_hit = np.digitize(np.round(years), COARSE_BANDS) == np.digitize(ages, COARSE_BANDS)
     return {
-        "all": _error(errors, inside, widths),
-        "median_error": _rounded(np.median(errors)),
+        "all": _error(*columns),
+        "median_error": _rounded(np.median(columns[0])),
+        "within_5_years": _share(columns[0] <= 5),
         "band_accuracy": _share(bands_hit),
-        "by_age": measure(_bands(ages, AGE_BANDS)),
-        "by_race": measure(_groups(labels["race"], RACES)),
-        "by_gender": measure(_groups(labels["gender"], GENDERS)),
-    }
+    } | _by_groups(labels, AGE_BANDS, _error, *columns)
 
 
 CALIBRATE = {"emotion": calibrate_emotion, "gender": calibrate_gender, "age": calibrate_age}
@@ -161,10 +190,29 @@ def _inside(decoded: tuple[np.ndarray, np.ndarray, np.ndarray], ages: np.ndarray
     return (low <= ages) & (ages <= high)
 
 
+def _by_groups(labels: dict[str, np.ndarray], bands: tuple[int, ...], measure, *columns) -> dict:
+    """What `measure` says of the columns of each group, by those of age, race and gender that are known."""
+    groups = {}
+    if "age" in labels:
+        groups["by_age"] = _bands(labels["age"], bands)
+    if "race" in labels:
+        groups["by_race"] = _groups(labels["race"], RACES)
+    if "gender" in labels:
+        groups["by_gender"] = _groups(labels["gender"], GENDERS)
+    return {
+        key: {name: measure(*(column[rows] for column in columns)) for name, rows in masks.items()}
+        for key, masks in groups.items()
+    }
+
+
 def _bands(ages: np.ndarray, starts: tuple[int, ...]) -> dict[str, np.ndarray]:
     """Name and mask of each band of ages that has faces."""
-    names = [f"{start}-{stop - 1}" for start, stop in pairwise(starts)] + [f"{starts[-1]}+"]
-    return _groups(np.digitize(ages, starts) - 1, names)
+    return _groups(np.digitize(ages, starts) - 1, band_names(starts))
+
+
+def band_names(starts: tuple[int, ...]) -> list[str]:
+    """The names of bands of ages, such as "0-12" and "81+", from the first year of each."""
+    return [f"{start}-{stop - 1}" for start, stop in pairwise(starts)] + [f"{starts[-1]}+"]
 
 
 def _groups(column: np.ndarray, names) -> dict[str, np.ndarray]:

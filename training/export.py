@@ -1,4 +1,4 @@
-"""What training leaves in weights/: a network for inference only, and a record of it."""
+"""What training leaves in weights/: networks for inference only, records of them, and a comparison."""
 
 import json
 from pathlib import Path
@@ -32,3 +32,14 @@ def read_records(weights: Path) -> dict[str, dict]:
     """The records there are, by task, in the order of MODELS."""
     paths = {name: weights / f"{name}.json" for name in MODELS}
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
+
+
+def write_comparison(comparison: dict[str, dict], weights: Path) -> None:
+    """Write weights/comparison.json, what training.comparison measured of each task."""
+    (weights / "comparison.json").write_text(json.dumps(comparison, indent=1) + "\n")
+
+
+def read_comparison(weights: Path) -> dict[str, dict]:
+    """What has been compared, by task; nothing where nothing was."""
+    path = weights / "comparison.json"
+    return json.loads(path.read_text()) if path.exists() else {}

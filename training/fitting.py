@@ -1,10 +1,11 @@
-"""Fitting: batches of aligned, augmented crops; one-cycle SGD; a checkpoint each epoch, resumed from."""
+"""Fitting: batches of aligned, augmented crops; SGD; a checkpoint each epoch, resumed from."""
 
 import csv
 import json
 import math
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 
@@ -17,6 +18,9 @@ PEAK_RATE = 0.1  # learning rate
 WARM_UP = 0.1  # of all steps
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-3  # decoupled, so 1 / (1 - MOMENTUM) times the usual 5e-4 of coupled L2
+SCHEDULES = ("one-cycle", "plateau")
+PLATEAU_PATIENCE = 3  # epochs without a better loss before the rate is reduced
+PLATEAU_FACTOR = 0.3  # to which it is reduced
 
 
 class Crops(keras.utils.PyDataset):
@@ -30,8 +34,10 @@ class Crops(keras.utils.PyDataset):
         weights: np.ndarray,
         side: int,
         channels: int,
-        augmentation: str,
+        augmentation: str | None,
         seed: int,
+        draw: np.ndarray | None = None,
+        mixup: float = 0,
         **options,
     ) -> None:
         """
@@ -40,13 +46,18 @@ class Crops(keras.utils.PyDataset):
             targets: an array of n rows, or a dictionary of them by head.
             weights: (n,) float32, of each face in the loss.
             side, channels: of the crop.
-            augmentation: a key of LEVELS; "none" also keeps the order.
+            augmentation: a key of LEVELS; None keeps order and pictures as they are, to measure on.
+            draw: (n,) float, how often each face is to be drawn; else each is once an epoch.
+            mixup: alpha of the beta distribution of shares in which pairs of faces are mixed (Zhang et al.
+                2018); 0 mixes none.
             options: of PyDataset, such as `workers`, threads.
         """
         super().__init__(**options)
         self._faces, self._landmarks, self._targets, self._weights = faces, landmarks, targets, weights
         self._side, self._channels = side, channels
-        self._level, self._shuffled = LEVELS[augmentation], augmentation != "none"
+        self._level = LEVELS[augmentation] if augmentation else None
+        self._draw = None if draw is None else draw / draw.sum()
+        self._mixup = mixup
         self._seed, self._epoch = seed, 0
         self._order = np.arange(len(faces))
         self.start_epoch(0)
@@ -54,8 +65,11 @@ class Crops(keras.utils.PyDataset):
     def start_epoch(self, epoch: int) -> None:
         """Shuffle for this epoch; a resumed fit sees the epochs that an unbroken one would."""
         self._epoch = epoch
-        if self._shuffled:
-            self._order = np.random.default_rng((self._seed, epoch)).permutation(len(self._faces))
+        rng = np.random.default_rng((self._seed, epoch))
+        if self._draw is not None:
+            self._order = rng.choice(len(self._faces), len(self._faces), p=self._draw)
+        elif self._level:
+            self._order = rng.permutation(len(self._faces))
 
     def __len__(self) -> int:
         return math.ceil(len(self._faces) / BATCH)
@@ -64,21 +78,42 @@ class Crops(keras.utils.PyDataset):
         rows = self._order[index * BATCH : (index + 1) * BATCH]
         rng = np.random.default_rng((self._seed, self._epoch, index))
         crops = np.stack([self._crop(row, rng) for row in rows])
-        crops = crops.reshape(len(rows), self._side, self._side, self._channels)
-        if isinstance(self._targets, dict):
-            targets = {name: column[rows] for name, column in self._targets.items()}
-            return standardize(crops), targets, {name: self._weights[rows] for name in targets}
-        return standardize(crops), self._targets[rows], self._weights[rows]
+        inputs = standardize(crops.reshape(len(rows), self._side, self._side, self._channels))
+        one_head = not isinstance(self._targets, dict)
+        columns = {"": self._targets} if one_head else self._targets
+        targets = {name: column[rows] for name, column in columns.items()}
+        weights = self._weights[rows]
+        if self._mixup:
+            inputs, targets, weights = _mix(inputs, targets, weights, rng, self._mixup)
+        if one_head:
+            return inputs, targets[""], weights
+        return inputs, targets, {name: weights for name in targets}
 
     def _crop(self, row: int, rng: np.random.Generator) -> np.ndarray:
         image, landmarks = self._faces.images[row], self._landmarks[row]
-        if not self._shuffled:
+        if not self._level:
             return self._channel(align(image, landmarks, self._side))
         crop = align(image, landmarks, self._side, jitter_template(rng, self._level))
         return disturb(self._channel(crop), rng, self._level)
 
     def _channel(self, crop: np.ndarray) -> np.ndarray:
-        return grey(crop[None])[0, ..., 0] if self._channels == 1 and crop.ndim == 3 else crop
+        if self._channels == 1 and crop.ndim == 3:
+            return grey(crop[None])[0, ..., 0]
+        if self._channels == 3 and crop.ndim == 2:
+            return cv2.cvtColor(crop, cv2.COLOR_GRAY2RGB)
+        return crop
+
+
+def _mix(inputs: np.ndarray, targets: dict, weights: np.ndarray, rng: np.random.Generator, alpha: float):
+    """Each face of a batch mixed with another, its targets and weight alike."""
+    others = rng.permutation(len(inputs))
+    shares = rng.beta(alpha, alpha, len(inputs)).astype(np.float32)
+
+    def mixed(column: np.ndarray) -> np.ndarray:
+        share = shares.reshape(-1, *[1] * (column.ndim - 1))
+        return share * column + (1 - share) * column[others]
+
+    return mixed(inputs), {name: mixed(column) for name, column in targets.items()}, mixed(weights)
 
 
 class _StartEpoch(keras.callbacks.Callback):
@@ -107,6 +142,56 @@ class _Log(keras.callbacks.Callback):
             writer.writerow(row)
 
 
+class _Plateau(keras.callbacks.Callback):
+    """Reduces the rate when the loss no longer falls; unlike Keras's, it goes on where a broken fit was."""
+
+    def __init__(self, log: Path, rate: float) -> None:
+        super().__init__()
+        self._log, self._rate = log, rate
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        losses = _losses(self._log, before=epoch)
+        self.model.optimizer.learning_rate = self._rate * PLATEAU_FACTOR ** reductions(losses)
+
+
+class _StopEarly(keras.callbacks.Callback):
+    """Ends a fit after some epochs without a better loss, and keeps the weights of the best."""
+
+    def __init__(self, log: Path, best: Path, patience: int) -> None:
+        super().__init__()
+        self._log, self._best, self._patience = log, best, patience
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        losses = _losses(self._log, before=epoch + 1)
+        if _epochs_since_best(losses) == 0:
+            self.model.save_weights(self._best)
+        self.model.stop_training = _epochs_since_best(losses) >= self._patience
+
+
+def _losses(log: Path, before: int) -> list[float]:
+    """The validation loss of each epoch; the last where a torn checkpoint made one be fitted twice."""
+    if not log.exists():
+        return []
+    with log.open(newline="") as lines:
+        losses = {int(row["epoch"]): float(row["val_loss"]) for row in csv.DictReader(lines)}
+    return [losses[epoch] for epoch in sorted(losses) if epoch < before]
+
+
+def _epochs_since_best(losses: list[float]) -> int:
+    return len(losses) - 1 - losses.index(min(losses))
+
+
+def reductions(losses: list[float]) -> int:
+    """How often the rate is to be reduced after these epochs: each PLATEAU_PATIENCE without a better one."""
+    best, waited, count = math.inf, 0, 0
+    for loss in losses:
+        waited = 0 if loss < best else waited + 1
+        best = min(best, loss)
+        if waited == PLATEAU_PATIENCE:
+            count, waited = count + 1, 0
+    return count
+
+
 class _RefuseInfinite(keras.callbacks.Callback):
     """Stops before the epoch's checkpoint is written; Keras's TerminateOnNaN would let it be overwritten."""
 
@@ -124,41 +209,79 @@ def fit(
     epochs: int,
     folder: Path,
     peak_rate: float,
+    *,
     loss_weights: dict[str, float] | None = None,
+    schedule: str = "one-cycle",
+    weight_decay: float = WEIGHT_DECAY,
+    patience: int | None = None,
+    average: float | None = None,
 ) -> None:
     """Fit a model, or go on with the fit whose checkpoint lies in `folder`; a finished one is only loaded.
 
     Writes folder/checkpoint after each epoch and one line an epoch into folder/log.csv. Going on takes up
     weights, momentum, the schedule's step and the epoch's batches; only dropout draws other masks.
 
+    Args:
+        valid: faces whose loss patience and plateaus go by.
+        losses, metrics: by head.
+        peak_rate: highest learning rate.
+        loss_weights: of each head in the loss; 1 for each by default.
+        schedule: "one-cycle" rises and falls once, "plateau" falls when the loss no longer does.
+        weight_decay: decoupled L2 (Loshchilov and Hutter 2019).
+        patience: stop after so many epochs without a better loss, and take the weights of the best.
+        average: momentum of an exponential moving average of the weights, which is taken at the end.
+
     Raises:
+        ValueError: both patience and average are given, and only one of them can choose the weights.
         FloatingPointError: the loss is infinite or not a number.
     """
-    steps = epochs * len(crops)
-    warm_up = round(steps * WARM_UP)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        peak_rate / 25, steps - warm_up, alpha=1e-3, warmup_target=peak_rate, warmup_steps=warm_up
+    if patience and average:
+        raise ValueError("a fit takes its best epoch's weights, or averages all of them, but not both")
+    optimizer = keras.optimizers.SGD(
+        _one_cycle(peak_rate, epochs * len(crops)) if schedule == "one-cycle" else peak_rate,
+        momentum=MOMENTUM,
+        nesterov=True,
+        weight_decay=weight_decay,
+        use_ema=average is not None,
+        ema_momentum=average or 0,
     )
-    optimizer = keras.optimizers.SGD(schedule, momentum=MOMENTUM, nesterov=True, weight_decay=WEIGHT_DECAY)
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     model.compile(optimizer, losses, loss_weights, weighted_metrics=metrics)
     folder.mkdir(parents=True, exist_ok=True)
+    log, best = folder / "log.csv", folder / "best.weights.h5"
+    callbacks = [
+        _StartEpoch(crops),
+        keras.callbacks.BackupAndRestore(
+            str(folder / "checkpoint"),
+            double_checkpoint=True,  # a fit may be killed while it writes one
+            delete_checkpoint=False,
+        ),
+        _Log(log),
+        _RefuseInfinite(),
+    ]
+    if schedule == "plateau":
+        callbacks.append(_Plateau(log, peak_rate))
+    if patience:
+        callbacks.append(_StopEarly(log, best, patience))
+        losses_so_far = _losses(log, before=epochs)
+        if losses_so_far and _epochs_since_best(losses_so_far) >= patience:
+            epochs = len(losses_so_far)  # it has been stopped
     model.fit(
         crops,
         validation_data=valid,
         epochs=epochs,
         shuffle=False,  # the data set shuffles itself
-        callbacks=[
-            _StartEpoch(crops),
-            keras.callbacks.BackupAndRestore(
-                str(folder / "checkpoint"),
-                double_checkpoint=True,  # a fit may be killed while it writes one
-                delete_checkpoint=False,
-            ),
-            _Log(folder / "log.csv"),
-            _RefuseInfinite(),
-        ],
+        callbacks=callbacks,
         verbose=2,
+    )
+    if patience:
+        model.load_weights(best)
+
+
+def _one_cycle(peak_rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    warm_up = round(steps * WARM_UP)
+    return keras.optimizers.schedules.CosineDecay(
+        peak_rate / 25, steps - warm_up, alpha=1e-3, warmup_target=peak_rate, warmup_steps=warm_up
     )
 
 

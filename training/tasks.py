@@ -86,11 +86,22 @@ def mae(distributions, logits):
     return ops.abs(expected_years(distributions) - expected_years(ops.softmax(logits)))
 
 
-def _emotion_weights(labels: dict[str, np.ndarray]) -> np.ndarray:
-    majority = labels["votes"].argmax(axis=1)
-    sizes = np.bincount(majority, minlength=len(EMOTIONS))
+def rarity(classes: np.ndarray) -> np.ndarray:
+    """How much each face is to count, so that rare classes are learnt too.
+
+    Args:
+        classes: (n,) int, from 0.
+
+    Returns:
+        (n,) float32 of mean 1.
+    """
+    sizes = np.bincount(classes)
     weights = (sizes.mean() / np.maximum(sizes, 1)) ** RARE_CLASS_POWER
-    return (weights / np.average(weights, weights=sizes))[majority].astype(np.float32)
+    return (weights / np.average(weights, weights=sizes))[classes].astype(np.float32)
+
+
+def _emotion_weights(labels: dict[str, np.ndarray]) -> np.ndarray:
+    return rarity(labels["votes"].argmax(axis=1))
 
 
 def _equal_weights(labels: dict[str, np.ndarray]) -> np.ndarray:

@@ -1,12 +1,15 @@
 """Pictures with a signal, in place of faces: what they show is what a network is to read from them."""
 
+import csv
+
+import cv2
 import keras
 import numpy as np
 import pytest
 
 from inference.alignment import default_points
 from inference.faces import EMOTIONS
-from training.data import Faces
+from training.data import FERPLUS_COLUMNS, Faces
 
 SIDE = 48  # pixels
 
@@ -45,3 +48,42 @@ def _make_faces(count: int, seed: int) -> tuple[Faces, np.ndarray]:
     }
     names = np.array([f"{row:07d}.png" for row in range(count)])
     return Faces(names, images, labels), np.stack([default_points(SIDE, SIDE)] * count)
+
+
+@pytest.fixture(scope="session")
+def write_data():
+    return _write_data
+
+
+def _write_data(root, counts) -> None:
+    """Both data sets as their publishers lay them out, in root/data, and their landmarks in root/runs."""
+    votes = []
+    (root / "runs").mkdir()
+    for number, (split, count) in enumerate(counts.items()):
+        faces, landmarks = _make_faces(count, number)
+        names = {"fer2013": [], "utkface": []}
+        for row, image in enumerate(faces.images):
+            emotion = faces.labels["original"][row]
+            name = f"fer{number}{row:06d}.png"
+            _write_picture(
+                root / "data/fer2013" / split / EMOTIONS[emotion] / name,
+                cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
+            )
+            votes.append({"Image name": name, FERPLUS_COLUMNS[emotion]: 10})
+            names["fer2013"].append(name)
+            age, gender, race = (faces.labels[key][row] for key in ("age", "gender", "race"))
+            name = f"{age}_{gender}_{race}_{row}.jpg"
+            _write_picture(root / "data/utkface" / split / name, image[..., ::-1])
+            names["utkface"].append(name)
+        for dataset, column in names.items():
+            np.savez(root / "runs" / f"{dataset}-{split}.npz", names=column, landmarks=landmarks)
+    with (root / "data/fer2013/fer2013new.csv").open("w", newline="") as file:
+        fields = ("Image name", *FERPLUS_COLUMNS, "contempt", "unknown", "NF")
+        table = csv.DictWriter(file, fields, restval=0)
+        table.writeheader()
+        table.writerows(votes)
+
+
+def _write_picture(path, image):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    assert cv2.imwrite(str(path), image)

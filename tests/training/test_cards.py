@@ -5,7 +5,7 @@ import pytest
 
 from training.cards import cards
 from training.evaluation import REPORT
-from training.export import MODELS, read_records
+from training.export import MODELS, read_comparison, read_records
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 CALIBRATION = {"emotion": {"temperature": 0.91}, "gender": {"temperature": 1.37}, "age": {"tail": 0.085}}
@@ -41,7 +41,7 @@ def _record(name, logits, labels):
 
 
 def test_every_table_is_whole(records):
-    tables = [block for block in cards(records).split("\n\n") if block.startswith("|")]
+    tables = [block for block in cards(records, {}).split("\n\n") if block.startswith("|")]
     assert len(tables) == 8
     for table in tables:
         assert len({line.count("|") for line in table.strip().splitlines()}) == 1
@@ -49,7 +49,7 @@ def test_every_table_is_whole(records):
 
 
 def test_figures_are_those_of_the_records(records):
-    text = cards(records)
+    text = cards(records, {})
     emotion, gender, age = (records[name]["valid"] for name in MODELS)
     disgust = emotion["by_emotion"]["disgust"]["recall"]
     assert f"| disgust | {disgust['share']:.1%} ({disgust['low']:.1%} to {disgust['high']:.1%}) |" in text
@@ -65,7 +65,7 @@ def test_figures_are_those_of_the_records(records):
 
 
 def test_terms_limits_and_refusals_are_told(records):
-    text = cards(records)
+    text = cards(records, {})
     for expected in (
         "non-commercial research",
         "ICML 2013",
@@ -76,12 +76,34 @@ def test_terms_limits_and_refusals_are_told(records):
         assert expected in text
 
 
+def test_the_comparison_is_told(records):
+    row = {"parameters": 2_365_920, "faces": {"fitted": 26_135}}
+    compared = {
+        "recipe": {
+            "epochs": 12,
+            "augmentation": "mid",
+            "schedule": "one-cycle",
+            "balance": "weights",
+            "seed": 0,
+        },
+        "networks": {
+            "residual": row | {"valid": {"all": records["age"]["valid"]["all"], "median_error": 3.14159}},
+            "lenet": row | {"valid": {"all": records["age"]["valid"]["all"], "median_error": 4}},
+        },
+    }
+    text = cards(records, {"age": compared})
+    assert "12 epochs" in text
+    assert "| network | parameters | mean absolute error, years | median error |" in text
+    assert f"| `residual` | 2,365,920 | {records['age']['valid']['all']['mae']:.2f} (" in text
+    assert "| 3.14 |" in text
+
+
 def test_a_model_not_made_yet_has_no_card(records):
-    text = cards({"emotion": records["emotion"]})
+    text = cards({"emotion": records["emotion"]}, {})
     assert "## Emotion" in text
     assert "## Gender" not in text
 
 
 @pytest.mark.skipif(not read_records(WEIGHTS), reason="no models have been made yet")
 def test_the_committed_cards_are_those_of_the_committed_records():
-    assert (WEIGHTS / "README.md").read_text() == cards(read_records(WEIGHTS))
+    assert (WEIGHTS / "README.md").read_text() == cards(read_records(WEIGHTS), read_comparison(WEIGHTS))

@@ -7,7 +7,15 @@ import pytest
 from inference.alignment import default_points
 from inference.faces import EMOTIONS
 from training import data
-from training.data import Faces, locate, read_fer2013, read_ferplus, read_utkface, unique_majority
+from training.data import (
+    Faces,
+    locate,
+    read_fer2013,
+    read_ferplus,
+    read_utkface,
+    unique_majority,
+    unseen,
+)
 
 HEADER = ("Usage", "Image name", *data.FERPLUS_COLUMNS, "contempt", "unknown", "NF")
 
@@ -187,3 +195,170 @@ def test_landmarks_are_found_once_and_kept(tmp_path, monkeypatch):
     assert mouth[:, 1].min() > eyes[:, 1].max() + 20
     np.testing.assert_array_equal(found[1], default_points(60, 40))
     np.testing.assert_array_equal(np.load(tmp_path / "set.npz")["landmarks"], found)
+
+
+def test_landmarks_of_new_faces_are_added_to_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "CACHE", tmp_path)
+    looked_at = []
+
+    def locate_all(images, *_):
+        looked_at.append(len(images))
+        return [np.full((5, 2), image[0, 0], np.float32) for image in images]
+
+    monkeypatch.setattr(data, "_locate_all", locate_all)
+    faces = Faces(np.array(["a", "b", "c"]), [np.full((2, 2), level, np.uint8) for level in (1, 2, 3)], {})
+    locate(faces.take([0, 1]), "some")
+    assert locate(faces, "some")[:, 0, 0].tolist() == [1, 2, 3]
+    assert locate(faces.take([2, 0]), "some")[:, 0, 0].tolist() == [3, 1]
+    assert looked_at == [2, 1]
+
+
+@pytest.mark.filterwarnings("ignore")  # of TensorFlow and mtcnn
+def test_the_face_of_a_photo_is_looked_for_in_all_of_it(tmp_path, monkeypatch, astronaut):
+    monkeypatch.setattr(data, "CACHE", tmp_path)
+    faces = Faces(np.array(["photo", "wall"]), [astronaut, np.full((90, 120, 3), 200, np.uint8)], {})
+    found = locate(faces, "photos", photos=True)
+    left_eye, right_eye = found[0, :2]
+    assert left_eye == pytest.approx((205, 105), abs=15)
+    assert right_eye == pytest.approx((250, 105), abs=15)
+    assert unseen(faces, found).tolist() == [False, True]
+
+
+def _write(folder, *names, seed=0):
+    """Smooth pictures, none like another."""
+    rng = np.random.default_rng(seed)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        picture = cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (48, 48))
+        assert cv2.imwrite(str(folder / name), picture)
+
+
+def _both_sides(read, root):
+    """Names of train and of valid; together they are all."""
+    train, valid = (read(root, split) for split in ("train", "valid"))
+    assert not set(train.names) & set(valid.names)
+    return train, valid
+
+
+def test_sof_tells_person_sex_age_and_emotion_by_the_name(tmp_path):
+    _write(
+        tmp_path / "train",
+        "AbdA_00001_m_31_i_fr_nc_no_2016_2_e0_nl_o.jpg",
+        "AhmZ_00123_f_7_o_nf_cr_sr_2016_1_en_Gs_h.jpg",
+        "AhmZ_00124_f_7_o_nf_cr_sd_2016_1_en_Ps_e.jpg",
+        "AhmZ_00124_x_7_o_nf_cr_sd_2016_1_en_Ps_e.jpg",
+        "portrait.jpg",
+    )
+    faces = data.read_sof(tmp_path, "train")
+    assert len(faces) == 3
+    assert [EMOTIONS[row] for row in faces.labels["votes"].argmax(axis=1)] == ["neutral", "surprise", "sad"]
+    assert faces.labels["age"].tolist() == [31, 7, 7]
+    assert faces.labels["gender"].tolist() == [0, 1, 1]
+    assert faces.labels["group"].tolist() == ["AbdA", "AhmZ", "AhmZ"]
+    assert faces.images[0].shape == (48, 48, 3)
+
+
+def test_sof_persons_stay_on_one_side(tmp_path):
+    names = [
+        f"Per{chr(65 + person)}_{number:05d}_m_31_i_fr_nc_no_2016_2_e0_nl_o.jpg"
+        for person in range(26)
+        for number in range(4)
+    ]
+    _write(tmp_path, *names)
+    train, valid = _both_sides(data.read_sof, tmp_path)
+    assert len(train) + len(valid) == len(names)
+    assert 0 < len(valid) < len(train)
+    assert not set(train.labels["group"]) & set(valid.labels["group"])
+    calibration = train.take(train.calibration())
+    fitted = train.take(~train.calibration())
+    assert not set(calibration.labels["group"]) & set(fitted.labels["group"])
+
+
+def test_ckplus_tells_person_and_emotion_and_leaves_out_contempt(tmp_path):
+    _write(
+        tmp_path,
+        *(
+            f"{folder}/S{person:03d}_{take:03d}_00000017.png"
+            for folder in ("anger", "happy", "sadness", "contempt")
+            for person in range(30)
+            for take in (1, 2)
+        ),
+    )
+    train, valid = _both_sides(data.read_ckplus, tmp_path)
+    assert len(train) + len(valid) == 3 * 30 * 2
+    assert not set(train.labels["group"]) & set(valid.labels["group"])
+    assert set(train.labels["group"]) | set(valid.labels["group"]) == {f"S{n:03d}" for n in range(30)}
+    for name, votes in zip(train.names, train.labels["votes"], strict=True):
+        emotion = {"anger": "angry", "happy": "happy", "sadness": "sad"}[name.split("/")[0]]
+        assert EMOTIONS[votes.argmax()] == emotion
+        assert votes.sum() == 1
+    assert train.images[0].shape == (48, 48)
+
+
+def test_class_folders_keep_copies_and_mirror_images_on_one_side(tmp_path):
+    names = [
+        f"{folder}/{number}.jpg" for folder in ("happy", "Sad", "surprise", "neutral") for number in range(20)
+    ]
+    _write(tmp_path, *names)
+    for name in names:  # each with its mirror image, in another folder
+        picture = cv2.imread(str(tmp_path / name))[:, ::-1]
+        (tmp_path / "anger").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "anger" / name.replace("/", "-")), picture)
+    train, valid = _both_sides(data.read_folders, tmp_path)
+    assert len(train) + len(valid) == 2 * len(names)
+    assert 0 < len(valid) < len(train)
+    for faces in (train, valid):
+        here = {name.replace("anger/", "").replace("/", "-") for name in faces.names.tolist()}
+        assert len(here) == len(faces) / 2  # each and its mirror image
+    emotions = {name.split("/")[0]: EMOTIONS[row] for name, row in _classes(train)}
+    assert emotions == {
+        "happy": "happy", "Sad": "sad", "surprise": "surprise", "neutral": "neutral", "anger": "angry",
+    }  # fmt: skip
+
+
+def _classes(faces):
+    return zip(faces.names.tolist(), faces.labels["votes"].argmax(axis=1), strict=True)
+
+
+def test_age_and_gender_folders_with_a_split_of_their_own(tmp_path):
+    _write(tmp_path / "ages", "train/0-20/a.jpg", "train/21-40/b.png", "valid/61-80/c.jpg", "train/x/d.jpg")
+    train, valid = _both_sides(data.read_folders, tmp_path / "ages")
+    assert dict(zip(train.names.tolist(), train.labels["age"].tolist(), strict=True)) == {
+        "0-20/a.jpg": 10,
+        "21-40/b.png": 30,
+    }
+    assert valid.labels["age"].tolist() == [70]
+    _write(tmp_path / "genders", "train/man/a.jpg", "train/Female/b.jpg")
+    genders = data.read_folders(tmp_path / "genders", "train")
+    assert sorted(zip(genders.names.tolist(), genders.labels["gender"].tolist(), strict=True)) == [
+        ("Female/b.jpg", 1),
+        ("man/a.jpg", 0),
+    ]
+
+
+def test_folders_that_tell_different_things_are_refused(tmp_path):
+    _write(tmp_path, "train/happy/a.jpg", "train/0-20/b.jpg")
+    with pytest.raises(ValueError, match="not all emotions"):
+        data.read_folders(tmp_path, "train")
+    with pytest.raises(FileNotFoundError):
+        data.read_folders(tmp_path, "valid")  # of a set that has only `train`
+
+
+def test_files_that_are_no_pictures_are_left_out_and_told(tmp_path):
+    _write(tmp_path / "fer", "train/happy/fer0000001.png", "train/sad/fer0000003.png")
+    (tmp_path / "fer/train/happy/fer0000002.png").write_bytes(b"\x89PNG but no more")
+    faces = read_fer2013(tmp_path / "fer", "train")
+    assert faces.names.tolist() == ["fer0000001.png", "fer0000003.png"]
+    assert faces.labels["original"].tolist() == [EMOTIONS.index("happy"), EMOTIONS.index("sad")]
+    assert faces.unreadable == ("fer0000002.png",)
+    _write(tmp_path / "utk", "valid/30_1_2_2017.jpg")
+    (tmp_path / "utk/valid/31_1_2_2017.jpg").write_bytes(b"")
+    faces = read_utkface(tmp_path / "utk", "valid")
+    assert (faces.labels["age"].tolist(), faces.unreadable) == ([30], ("31_1_2_2017.jpg",))
+
+
+def test_registered_data_sets_and_folders_of_any_name():
+    assert data.dataset("ferplus").folder == "fer2013"
+    assert data.dataset("sof").classes == 4
+    assert data.dataset("mine").folder == "mine"
+    assert data.dataset("mine").read is data.read_folders

@@ -43,11 +43,17 @@ def test_emotion_figures_by_hand():
     assert report["macro_f1"] == pytest.approx(
         (happy["f1"] + report["by_emotion"]["sad"]["f1"]) / 2, abs=1e-4
     )
+    assert report["macro_recall"] == report["balanced_accuracy"]
+    assert report["macro_precision"] == pytest.approx((5 / 7 + 2 / 3) / 2, abs=1e-4)
+    assert happy["roc_auc"] == pytest.approx(2 / 3, abs=1e-4)  # 5 of 6 above 2 of 4, ties half
+    assert report["roc_auc"] == pytest.approx(2 / 3, abs=1e-4)
     confusion = np.array(report["confusion"])
     assert confusion.shape == (7, 7)
     assert confusion[HAPPY, [HAPPY, SAD]].tolist() == [5, 1]
     assert confusion[SAD, [HAPPY, SAD]].tolist() == [2, 2]
     assert confusion.sum() == 10
+    assert report["confusion_shares"][SAD][HAPPY] == 0.5
+    assert sum(report["confusion_shares"][0]) == 0  # nobody is angry
 
 
 def test_ties_between_voters_are_left_out_and_counted():
@@ -57,7 +63,7 @@ def test_ties_between_voters_are_left_out_and_counted():
     report = report_emotion(answers, _emotion_labels(votes, original=[HAPPY, SAD, HAPPY]), {"temperature": 1})
     assert report["ties_left_out"] == 1
     assert (report["accuracy"]["share"], report["accuracy"]["faces"]) == (0.5, 2)
-    original = report["against_original_labels"]  # all three pictures have one
+    original = report["against_original_labels"]["accuracy"]  # all three pictures have one
     assert (original["share"], original["faces"]) == (1, 3)
 
 

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 import pytest
 
+from training import fitting
 from training.data import Faces
-from training.fitting import BATCH, Crops, claim, fit
+from training.fitting import BATCH, Crops, claim, fit, reductions
 
 # Keras reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -65,18 +66,21 @@ def _network():
     return keras.Model(inputs, keras.layers.Dense(1, name="age")(x))
 
 
-def _fit(make_faces, folder, kind=Crops, loss="huber", **options):
+def _fit(make_faces, folder, kind=Crops, loss="huber", fitting=None, **options):
     """A small network fitted to, or on with, the checkpoint in `folder`."""
     network = _network()
     crops = _crops(make_faces, kind, **options)
-    valid = _crops(make_faces, augmentation="none")
-    fit(network, crops, valid, {"age": loss}, {"age": Fingerprint()}, EPOCHS, folder, PEAK_RATE)
+    valid = _crops(make_faces, augmentation=None)
+    fit(
+        network, crops, valid, {"age": loss}, {"age": Fingerprint()}, EPOCHS, folder, PEAK_RATE,
+        **(fitting or {}),
+    )  # fmt: skip
     return network
 
 
-def _break(make_faces, folder, epoch):
+def _break(make_faces, folder, epoch, **options):
     with pytest.raises(KeyboardInterrupt):
-        _fit(make_faces, folder, Interrupted, fails_at=epoch)
+        _fit(make_faces, folder, Interrupted, fails_at=epoch, **options)
 
 
 def _log(folder):
@@ -102,9 +106,20 @@ def test_batches_of_crops(make_faces):
     assert len(crops[3][0]) == 10  # the rest
 
 
+def test_grey_faces_become_colored_crops(make_faces):
+    faces, landmarks = make_faces(2, 0)
+    faces = Faces(faces.names, [image[..., 0] for image in faces.images], {})
+    column = np.ones(2, np.float32)
+    for level in (None, "high"):
+        inputs = Crops(faces, landmarks, column, column, 24, 3, level, 0)[0][0]
+        assert inputs.shape == (2, 24, 24, 3)
+    plain = Crops(faces, landmarks, column, column, 24, 3, None, 0)[0][0]
+    np.testing.assert_array_equal(plain[..., 0], plain[..., 2])
+
+
 def test_colored_faces_become_grey_crops(make_faces):
-    grey = _crops(make_faces, channels=1, augmentation="none")[0][0]
-    colored = _crops(make_faces, channels=3, augmentation="none")[0][0]
+    grey = _crops(make_faces, channels=1, augmentation=None)[0][0]
+    colored = _crops(make_faces, channels=3, augmentation=None)[0][0]
     assert grey.shape == (BATCH, 24, 24, 1)
     for one, other in zip(grey, colored, strict=True):
         assert np.corrcoef(one.ravel(), other[..., 1].ravel())[0, 1] > 0.9
@@ -142,7 +157,7 @@ def test_each_epoch_and_batch_draws_its_own_augmentation(make_faces):
 
 
 def test_without_augmentation_order_and_pictures_stay(make_faces):
-    crops = _crops(make_faces, augmentation="none")
+    crops = _crops(make_faces, augmentation=None)
     before = crops[1]
     crops.start_epoch(5)
     assert _rows(before) == list(range(BATCH, 2 * BATCH))
@@ -214,6 +229,92 @@ def test_the_rate_rises_to_its_peak_and_falls(make_faces, tmp_path):
     top = rates.index(max(rates))
     assert top == 2  # a tenth of the steps
     assert rates[top:] == sorted(rates[top:], reverse=True)
+
+
+def test_rare_faces_are_drawn_more_often(make_faces):
+    draw = np.where(np.arange(COUNT) < 20, 9.0, 1.0)
+    crops = _crops(make_faces, draw=draw)
+    counts = np.zeros(COUNT)
+    for epoch in range(20):
+        crops.start_epoch(epoch)
+        for index in range(len(crops)):
+            np.add.at(counts, _rows(crops[index]), 1)
+    assert counts.sum() == 20 * COUNT
+    assert counts[:20].mean() / counts[20:].mean() == pytest.approx(9, rel=0.2)
+
+
+def test_mixed_faces_have_mixed_targets(make_faces):
+    plain, mixed = (
+        _crops(make_faces, augmentation=None)[0],
+        _crops(make_faces, augmentation=None, mixup=0.4)[0],
+    )
+    assert mixed[0].shape == plain[0].shape
+    assert mixed[1].dtype == np.float32
+    flat = plain[0].reshape(BATCH, -1)
+    shares = []
+    for row, (crop, target) in enumerate(zip(mixed[0].reshape(BATCH, -1), mixed[1][:, 0], strict=True)):
+        partner, share = _partner(flat, row, crop)
+        assert share * row + (1 - share) * partner == pytest.approx(target, abs=0.01)
+        shares.append(share)
+    assert min(shares) < 0.3
+    assert max(shares) > 0.7
+
+
+def _partner(flat, row, crop):
+    """The face that `row` was mixed with to give `crop`, and the share of `row` in it."""
+    found = []
+    for partner in range(BATCH):
+        difference = flat[row] - flat[partner]
+        share = difference @ (crop - flat[partner]) / max(difference @ difference, 1e-9)
+        share = 1.0 if partner == row else share
+        found.append((np.abs(share * flat[row] + (1 - share) * flat[partner] - crop).max(), partner, share))
+    _, partner, share = min(found)
+    return partner, share
+
+
+def test_the_rate_falls_after_epochs_without_a_better_loss(monkeypatch):
+    monkeypatch.setattr(fitting, "PLATEAU_PATIENCE", 2)
+    assert reductions([]) == reductions([3, 2, 1]) == reductions([3, 4, 2, 3]) == 0
+    assert reductions([3, 4, 4]) == reductions([3, 4, 4, 4]) == reductions([3, 4, 4, 2, 2]) == 1
+    assert reductions([3, 4, 4, 4, 4]) == 2
+
+
+def _constant(truth, answer):
+    return keras.ops.mean(answer, axis=-1) * 0 + 1
+
+
+def test_a_resumed_plateau_has_the_rate_of_an_unbroken_one(make_faces, tmp_path, monkeypatch):
+    monkeypatch.setattr(fitting, "PLATEAU_PATIENCE", 1)
+    options = {"loss": _constant, "fitting": {"schedule": "plateau"}}
+    _break(make_faces, tmp_path, epoch=2, **options)
+    resumed = _fit(make_faces, tmp_path, **options)
+    assert [epoch for epoch, _ in _log(tmp_path)] == [0, 1, 2, 3]
+    assert float(resumed.optimizer.learning_rate) == pytest.approx(PEAK_RATE * 0.3**2)
+
+
+def test_an_early_stop_keeps_the_best_weights_and_stays_stopped(make_faces, tmp_path):
+    options = {"loss": _constant, "fitting": {"patience": 2}}
+    stopped = _fit(make_faces, tmp_path, **options)
+    assert [epoch for epoch, _ in _log(tmp_path)] == [0, 1, 2]
+    again = _fit(make_faces, tmp_path, **options)
+    assert [epoch for epoch, _ in _log(tmp_path)] == [0, 1, 2]
+    first = _network()
+    first.load_weights(tmp_path / "best.weights.h5")
+    for best, one, other in zip(*(network.get_weights() for network in (first, stopped, again)), strict=True):
+        np.testing.assert_array_equal(one, best)
+        np.testing.assert_array_equal(other, best)
+
+
+def test_averaged_weights_are_taken_at_the_end_and_when_loaded(make_faces, tmp_path):
+    plain = _fit(make_faces, tmp_path / "plain").get_weights()
+    averaged, again = (
+        _fit(make_faces, tmp_path / "mean", fitting={"average": 0.9}).get_weights() for _ in range(2)
+    )
+    assert max(np.abs(one - other).max() for one, other in zip(plain, averaged, strict=True)) > 1e-4
+    for one, other in zip(averaged, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(ValueError, match="not both"):
+        _fit(make_faces, tmp_path / "both", fitting={"average": 0.9, "patience": 1})
 
 
 def _not_a_number(truth, answer):

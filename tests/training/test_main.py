@@ -1,7 +1,7 @@
 """The commands, from data in their publishers' layouts to weights, on pictures that are learnt in seconds."""
 
-import csv
 import json
+import re
 from dataclasses import replace
 
 import cv2
@@ -9,9 +9,8 @@ import keras
 import numpy as np
 import pytest
 
-from inference.faces import EMOTIONS
 from training.__main__ import _logits, main
-from training.data import FERPLUS_COLUMNS, read_ferplus
+from training.data import read_ferplus
 from training.export import MODELS
 from training.networks import residual
 from training.tasks import TASKS
@@ -30,50 +29,17 @@ PEAK_RATES = {"emotion_base": 0.03, "emotion": 0.005, "both_base": 0.03, "both":
 
 
 @pytest.fixture(scope="module", autouse=True)
-def place(tmp_path_factory, make_faces):
+def place(tmp_path_factory, write_data):
     """A folder where all three models were made."""
     root = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         for name, rate in PEAK_RATES.items():
             patch.setitem(TASKS, name, replace(TASKS[name], epochs=EPOCHS[name], peak_rate=rate))
-        _write_data(root, make_faces)
+        write_data(root, COUNTS)
         for name in MODELS:
             main([name, *FIT])
         yield root
-
-
-def _write_data(root, make_faces):
-    votes = []
-    (root / "runs").mkdir()
-    for number, (split, count) in enumerate(COUNTS.items()):
-        faces, landmarks = make_faces(count, number)
-        names = {"fer2013": [], "utkface": []}
-        for row, image in enumerate(faces.images):
-            emotion = faces.labels["original"][row]
-            name = f"fer{number}{row:06d}.png"
-            _write_picture(
-                root / "data/fer2013" / split / EMOTIONS[emotion] / name,
-                cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
-            )
-            votes.append({"Image name": name, FERPLUS_COLUMNS[emotion]: 10})
-            names["fer2013"].append(name)
-            age, gender, race = (faces.labels[key][row] for key in ("age", "gender", "race"))
-            name = f"{age}_{gender}_{race}_{row}.jpg"
-            _write_picture(root / "data/utkface" / split / name, image[..., ::-1])
-            names["utkface"].append(name)
-        for dataset, column in names.items():
-            np.savez(root / "runs" / f"{dataset}-{split}.npz", names=column, landmarks=landmarks)
-    with (root / "data/fer2013/fer2013new.csv").open("w", newline="") as file:
-        fields = ("Image name", *FERPLUS_COLUMNS, "contempt", "unknown", "NF")
-        table = csv.DictWriter(file, fields, restval=0)
-        table.writeheader()
-        table.writerows(votes)
-
-
-def _write_picture(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), image)
 
 
 def _record(place, name):
@@ -161,6 +127,12 @@ def test_evaluate_measures_again_and_rewrites_records_and_cards(place):
     for name in MODELS:
         assert {**after[name], "valid": 0} == {**before[name], "valid": 0}
     assert f"{after['age']['valid']['all']['mae']:.2f}" in (place / "weights" / "README.md").read_text()
+    report = (place / "runs/report/report.md").read_text()
+    assert report.startswith((place / "weights" / "README.md").read_text())
+    pictures = re.findall(r"!\[.+\]\((.+)\)", report)
+    assert len(pictures) == 13
+    for picture in pictures:
+        assert cv2.imread(str(place / "runs/report" / picture)) is not None
 
 
 def test_a_fit_never_goes_on_under_other_settings(place):

@@ -1,0 +1,172 @@
+"""A data set with one of each fault, looked through by the command."""
+
+import csv
+
+import cv2
+import numpy as np
+import pytest
+
+from inference.alignment import default_points
+from inference.faces import EMOTIONS
+from training import inspection
+from training.__main__ import main
+from training.data import Faces
+from training.experiment import Recipe
+from training.tasks import age_distributions
+
+TRAIN = "data/mine/train"
+EACH = 12  # pictures of an emotion
+WORDS = ("angry", "happy", "sad")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    root = tmp_path_factory.mktemp("project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        _write(root)
+        _spoil(root)
+        main(["inspect", "mine", "--data", "data", "--epochs", "0"])
+        yield root
+
+
+def _write(root):
+    """Smooth pictures, none like another, and landmarks as if a face had been seen in each."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", EACH), ("valid", 4)):
+        names = [f"{word}/{number}.png" for word in WORDS for number in range(count)]
+        for name in names:
+            path = root / "data/mine" / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(path), cv2.resize(rng.integers(0, 256, (8, 8), np.uint8), (48, 48)))
+        (root / "runs").mkdir(exist_ok=True)
+        landmarks = np.stack([default_points(48, 48) + 1] * len(names))
+        np.savez(root / "runs" / f"mine-{split}.npz", names=names, landmarks=landmarks)
+
+
+def _spoil(root):
+    train = root / TRAIN
+    (train / "happy/broken.png").write_bytes(b"no picture")
+    cv2.imwrite(str(train / "happy/flat.png"), np.full((48, 48), 90, np.uint8))
+    (train / "angry/twin.png").write_bytes((train / "angry/0.png").read_bytes())
+    (train / "sad/twin.png").write_bytes((train / "angry/0.png").read_bytes())
+    (train / "sad/twin-of-5.png").write_bytes((train / "sad/5.png").read_bytes())
+    lighter = cv2.imread(str(train / "sad/6.png")) * 0.8 + 20
+    cv2.imwrite(str(train / "sad/lighter-6.png"), lighter.astype(np.uint8))
+    cv2.imwrite(str(train / "sad/mirrored.png"), cv2.imread(str(root / "data/mine/valid/sad/0.png"))[:, ::-1])
+
+
+def _findings(place, kind, split="train"):
+    with (place / "runs/inspect-mine/findings.csv").open(newline="") as lines:
+        rows = csv.DictReader(lines)
+        return {row["name"]: row["detail"] for row in rows if (row["kind"], row["split"]) == (kind, split)}
+
+
+def test_broken_and_flat_pictures_are_found(place):
+    assert _findings(place, "unreadable") == {"happy/broken.png": ""}
+    assert _findings(place, "flat") == {"happy/flat.png": "100% one grey level"}
+    assert not _findings(place, "unreadable", "valid")
+
+
+def test_what_the_detector_sees_no_face_in_is_found(place):
+    """It has looked at the new pictures only."""
+    assert "happy/flat.png" in _findings(place, "no face seen")
+    assert not any(name.split("/")[1][0].isdigit() for name in _findings(place, "no face seen"))
+
+
+def test_copies_are_told_apart(place):
+    assert set(_findings(place, "copied with another label")) == {
+        "angry/0.png",
+        "angry/twin.png",
+        "sad/twin.png",
+    }
+    assert all(
+        detail.endswith("angry or sad") for detail in _findings(place, "copied with another label").values()
+    )
+    assert _findings(place, "exact copy") == {"sad/twin-of-5.png": "of sad/5.png"}
+    assert _findings(place, "near copy") == {"sad/lighter-6.png": "of sad/6.png"}
+    assert _findings(place, "copied across splits") == {"sad/mirrored.png": "of valid/sad/0.png"}
+    assert _findings(place, "copied across splits", "valid") == {"sad/0.png": "of train/sad/mirrored.png"}
+
+
+def test_the_clean_list_leaves_out_what_is_wrong_and_nothing_else(place):
+    clean = (place / "runs/inspect-mine/clean.txt").read_text().splitlines()
+    expected = {f"{word}/{number}.png" for word in WORDS for number in range(EACH)} - {"angry/0.png"}
+    assert set(clean) == expected
+    assert len(clean) == len(expected)
+
+
+def test_the_report_counts_findings_and_classes(place):
+    report = (place / "runs/inspect-mine/report.md").read_text()
+    assert f"{3 * EACH + 6} pictures in train, of which {3 * EACH - 1} are clean; 12 in valid." in report
+    assert "| unreadable | 1 | 0 | yes |" in report
+    assert "| copied with another label | 3 | 0 | yes |" in report
+    assert f"| sad | {EACH + 4} | 4 |" in report
+
+
+def test_sheets_show_what_was_found(place):
+    folder = place / "runs/inspect-mine"
+    sheet = cv2.imread(str(folder / "flat.png"))
+    assert (sheet[:100, :100] == 90).all()
+    assert (folder / "near-copy.png").exists()
+    assert not (folder / "unreadable.png").exists()
+
+
+def test_pictures_that_no_voter_took_for_a_face_are_found():
+    row = {"Usage": "Training", "Image name": "fer0.png", "neutral": "4", "unknown": "2", "NF": "4"}
+    assert inspection._voted_no_face(row)
+    assert inspection._voted_no_face(None)  # FER+ has no row of what all took for none
+    assert not inspection._voted_no_face(row | {"neutral": "5", "NF": "3"})
+
+
+def _faces(count, **labels):
+    return Faces(np.array([str(row) for row in range(count)]), [np.zeros((48, 48), np.uint8)] * count, labels)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas, in cleanlab
+def test_labels_that_networks_do_not_believe_are_doubted():
+    rng = np.random.default_rng(0)
+    truth = np.repeat([0, 3, 6], 60)
+    given = truth.copy()
+    given[[5, 70, 130]] = [3, 6, 0]
+    said = np.full((180, 7), 0.02) + 0.86 * np.eye(7)[truth] + rng.uniform(0, 0.02, (180, 7))
+    faces = _faces(180, votes=np.eye(7, dtype=np.float32)[given])
+    doubted = list(inspection._doubtful("emotion", faces, np.repeat("train", 180), said))
+    assert {finding.name for finding in doubted} == {"5", "70", "130"}
+    assert all("rather" in finding.detail for finding in doubted)
+    (angry,) = (finding.detail for finding in doubted if finding.name == "130")
+    assert angry.startswith(f"{EMOTIONS[0]} ")
+    assert EMOTIONS[6] in angry
+
+
+def test_ages_far_off_are_doubted():
+    faces = _faces(4, age=np.array([30, 26, 80, 3]))
+    said = age_distributions(np.array([38.0, 2.0, 60.0, 1.0]))
+    doubted = list(inspection._doubtful("age", faces, np.repeat("train", 4), said))
+    assert [(finding.name, finding.detail) for finding in doubted] == [("1", "26 years, rather 2")]
+
+
+def test_nobody_doubts_what_a_copy_of_it_was_fitted_to(tmp_path, monkeypatch):
+    """Fits are replaced by one that notes its faces, answers by those faces' numbers."""
+    count, fitted = 40, []
+    copies = np.arange(count) // 4  # groups of four
+    faces = _faces(count, gender=np.arange(count) % 2, age=np.arange(count))
+
+    def note(network, batches, *_):
+        fitted.append({int(name) for name in batches._faces.names})
+
+    def answer(network, task, located):
+        rows = np.array([int(name) for name in located[0].names])
+        assert not set(copies[rows]) & set(copies[list(fitted[-1])])
+        return (rows[:, None] - 20.5) / 10
+
+    monkeypatch.setattr(inspection, "fit", note)
+    monkeypatch.setattr(inspection, "answers", answer)
+    landmarks = np.stack([default_points(48, 48)] * count)
+    recipe = Recipe("gender", "six_conv_narrow", epochs=1)
+    said = inspection._out_of_fold(recipe, (faces, landmarks), copies, tmp_path)
+    assert len(fitted) == inspection.FOLDS
+    np.testing.assert_allclose(said[:, 1], 1 / (1 + np.exp(-(np.arange(count) - 20.5) / 10)))
+    np.testing.assert_allclose(said.sum(axis=1), 1)
+    inspection._out_of_fold(recipe, (faces, landmarks), copies, tmp_path)
+    assert len(fitted) == inspection.FOLDS  # answers are kept

@@ -1,0 +1,75 @@
+"""Several fits that vote softly, by weights found on the calibration faces."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from scipy.optimize import minimize
+
+from training.experiment import Recipe, divided, measure, probabilities, read_record, task_of
+from training.tasks import TASKS
+
+SMALLEST = 1e-7  # probability
+
+
+def ensemble(task: str, names: list[str], data: Path, runs: Path, folder: Path) -> dict:
+    """Weigh finished fits against each other, measure their vote and write folder/record.json.
+
+    Args:
+        task: of all the fits.
+        names: their folders in `runs`; `folder` is to lie there too.
+
+    Returns:
+        The record, as of experiment.run, with "members", the weight of each.
+
+    Raises:
+        FileNotFoundError: a fit is not finished.
+        ValueError: the fits learn different things or from different data.
+    """
+    recipes = [Recipe(**read_record(runs / name)["recipe"]) for name in names]
+    kinds = {(recipe.task, recipe.dataset, recipe.classes) for recipe in recipes}
+    if len(kinds) > 1 or recipes[0].task != task:
+        raise ValueError(f"the members do not all learn {task} of the same classes from the same data")
+    _, held_out, valid = divided(recipes[0], task_of(recipes[0]), data)
+    said = [np.stack([probabilities(runs / name, part) for name in names]) for part in (held_out, valid)]
+    weights = voting_weights(said[0], TASKS[task].targets(held_out[0].labels)[task])
+    votes = [_logits(task, np.tensordot(weights, answers, 1)) for answers in said]
+    record = {
+        "recipe": asdict(recipes[0]),
+        "members": dict(zip(names, weights.round(4).tolist())),
+        **measure(recipes[0], (votes[0], held_out[0].labels), (votes[1], valid[0].labels)),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
+    return record
+
+
+def voting_weights(said: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Weights, at least 0 and 1 together, whose mean answer has the least cross-entropy; it has one minimum.
+
+    Args:
+        said: (members, n, classes) probabilities, or (members, n, 1) of yes.
+        targets: (n, classes) or (n, 1).
+    """
+
+    def cross_entropy(weights: np.ndarray) -> float:
+        mean = np.clip(np.tensordot(weights, said, 1), SMALLEST, 1 - SMALLEST)
+        no = (1 - targets) * np.log(1 - mean) if targets.shape[1] == 1 else 0
+        return -float(np.mean(np.sum(targets * np.log(mean) + no, axis=1)))
+
+    count = len(said)
+    best = minimize(
+        cross_entropy,
+        np.full(count, 1 / count),
+        method="SLSQP",
+        bounds=[(0, 1)] * count,
+        constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
+    )
+    return best.x / best.x.sum()
+
+
+def _logits(task: str, vote: np.ndarray) -> np.ndarray:
+    """Logits that softmax, or for gender sigmoid, turns into these probabilities."""
+    vote = np.clip(vote, SMALLEST, 1 - SMALLEST)
+    return np.log(vote / (1 - vote)) if task == "gender" else np.log(vote)

@@ -1,0 +1,338 @@
+"""One network fitted and measured as its recipe says; the folder of the fit holds all that came of it."""
+
+import json
+import shutil
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from inference.decoding import sigmoid, softmax
+from training import classes
+from training.baselines import BACKBONES, BASELINES, transfer
+from training.data import Faces, clean, dataset, locate
+from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
+from training.fitting import WEIGHT_DECAY, Crops, claim, fit
+from training.networks import AGES, residual
+from training.tasks import TASKS, Task, age_distributions, rarity
+
+Located = tuple[Faces, np.ndarray]  # faces and their landmarks
+
+NETWORKS = ("residual", *BASELINES, *BACKBONES)  # ours first
+DATA = {"emotion": "ferplus", "gender": "utkface", "age": "utkface"}  # set that each task is fitted to
+LABELS = {"emotion": "votes", "gender": "gender", "age": "age"}  # column that each task learns
+BALANCES = ("none", "weights", "sampling")
+BACKBONE_SIDE = 96  # pixels of the crop
+PEAK_RATE = 0.05  # of our network and of backbones
+DROPOUT = 0.3
+TEACHING = 0.7  # share of the teacher in targets; the labels have the rest
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that makes a fit what it is.
+
+    Attributes:
+        task: "emotion", "gender" or "age".
+        network: of NETWORKS.
+        dataset: of training.data.dataset; None is the task's own.
+        classes: of emotions, of training.classes.MERGES.
+        side: of the crop, pixels; None is the network's own.
+        epochs, schedule, patience, average: of training.fitting.fit.
+        peak_rate, dropout: None are the network's own.
+        decay: weight decay, decoupled L2.
+        augmentation: of augmentation.LEVELS.
+        balance: of BALANCES: rare classes weigh more, or are drawn more often.
+        mixup: alpha of the shares in which faces are mixed; 0 mixes none.
+        clean: file of the names of the faces to fit to, as `inspect` writes it; None fits to all.
+        teacher: folder of another fit, or ensemble, to learn from beside the labels.
+        unfrozen, pretrained: of baselines.transfer.
+        precision: a dtype policy of Keras.
+    """
+
+    task: str
+    network: str = "residual"
+    dataset: str | None = None
+    classes: int = 7
+    side: int | None = None
+    epochs: int = 20
+    schedule: str = "one-cycle"
+    peak_rate: float | None = None
+    decay: float = WEIGHT_DECAY
+    dropout: float | None = None
+    augmentation: str = "mid"
+    balance: str = "weights"
+    mixup: float = 0
+    patience: int | None = None
+    average: float | None = None
+    clean: str | None = None
+    teacher: str | None = None
+    unfrozen: int = 2
+    pretrained: str | None = None
+    seed: int = 0
+    precision: str = "mixed_bfloat16"
+
+
+def run(recipe: Recipe, data: Path, folder: Path) -> dict:
+    """Fit, calibrate and measure; go on where a stopped run was, and only read what a finished one wrote.
+
+    Writes into `folder` log.csv and settings.json, a checkpoint until it is finished, then model.keras, in
+    float32, and record.json. Early stopping and plateaus go by the calibration faces, so that `valid` is
+    measured on and nothing else.
+
+    Args:
+        data: folder of the data sets.
+
+    Returns:
+        The record: recipe, parameters, faces, seconds of this run, calibration, and the figures on the
+        calibration faces and on `valid`.
+
+    Raises:
+        FileNotFoundError: there is no such data, clean list, teacher or file of weights.
+        ValueError: the folder holds a fit of another recipe, or the data set can't teach the task.
+    """
+    start = time.monotonic()
+    claim(folder, asdict(recipe))
+    if (folder / "record.json").exists():
+        return read_record(folder)
+    keras.utils.set_random_seed(recipe.seed)
+    task = task_of(recipe)
+
+    # Data
+    fitted, held_out, valid = divided(recipe, task, data)
+
+    # Model and training
+    if recipe.network in BACKBONES and not recipe.pretrained:
+        print(f"{recipe.network}: no --pretrained weights are given, so all of it is fitted from scratch")
+    network = build(recipe, task, recipe.precision)
+    rare = rarity(kinds(recipe.task, fitted[0].labels))
+    batches = crops(
+        task,
+        fitted,
+        rare if recipe.balance == "weights" else None,
+        recipe.augmentation,
+        recipe.seed,
+        draw=rare if recipe.balance == "sampling" else None,
+        mixup=recipe.mixup,
+        targets=_taught(recipe, task, fitted, folder) if recipe.teacher else None,
+    )
+    fit(
+        network,
+        batches,
+        crops(task, held_out),
+        task.losses,
+        task.metrics,
+        recipe.epochs,
+        folder,
+        task.peak_rate,
+        schedule=recipe.schedule,
+        weight_decay=recipe.decay,
+        patience=recipe.patience,
+        average=recipe.average,
+    )
+
+    # Evaluate
+    serving = build(recipe, task, "float32")
+    serving.set_weights(network.get_weights())
+    serving.save(folder / "model.keras")
+    record = {
+        "recipe": asdict(recipe),
+        "parameters": network.count_params(),
+        "faces": {"fitted": len(fitted[0]), "calibration": len(held_out[0]), "valid": len(valid[0])},
+        "seconds": round(time.monotonic() - start),
+        **measure(recipe, *((answers(serving, task, part), part[0].labels) for part in (held_out, valid))),
+    }
+    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
+    shutil.rmtree(folder / "checkpoint")  # ten times as large as the model, and of no more use
+    return record
+
+
+def measure(recipe: Recipe, held_out: tuple, valid: tuple) -> dict:
+    """Calibration, and figures on the calibration faces and on `valid`; each given as (logits, labels)."""
+    names = {"names": classes.names(recipe.classes)} if recipe.task == "emotion" else {}
+    calibration = CALIBRATE[recipe.task](*held_out)
+    return {
+        "calibration": calibration,
+        "held_out": REPORT[recipe.task](*held_out, calibration, **names),
+        "valid": REPORT[recipe.task](*valid, calibration, **names),
+    }
+
+
+def headline(task: str, report: dict) -> float:
+    """The figure that a task's reports are compared by; higher is better."""
+    return -report["all"]["mae"] if task == "age" else report["accuracy"]["share"]
+
+
+def read_record(folder: Path) -> dict:
+    """The record of a finished fit or ensemble.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = folder / "record.json"
+    if not path.exists():
+        raise FileNotFoundError(f"no finished fit in {folder}")
+    return json.loads(path.read_text())
+
+
+def probabilities(folder: Path, located: Located) -> np.ndarray:
+    """What a finished fit or ensemble says of faces, at its temperature.
+
+    Returns:
+        (n, classes) for emotion, (n, 1) of a woman for gender, (n, 117) years for age; float64.
+    """
+    record = read_record(folder)
+    recipe = Recipe(**record["recipe"])
+    if "members" in record:
+        parts = [
+            share * probabilities(folder.parent / name, located) for name, share in record["members"].items()
+        ]
+        return np.sum(parts, axis=0)
+    network = keras.saving.load_model(folder / "model.keras", compile=False)
+    logits = answers(network, task_of(recipe), located)
+    temperature = record["calibration"].get("temperature", 1.0)
+    return sigmoid(logits, temperature) if recipe.task == "gender" else softmax(logits, temperature)
+
+
+def task_of(recipe: Recipe) -> Task:
+    """The recipe's task for its network: crop, head, targets and loss.
+
+    Raises:
+        ValueError: the data set can't teach the task.
+    """
+    name, base = recipe.task, TASKS[recipe.task]
+    source = dataset(recipe.dataset or DATA[name])
+    if name not in source.tasks:
+        raise ValueError(f"{recipe.dataset} does not tell {name}")
+    if name == "emotion" and recipe.classes > source.classes:
+        raise ValueError(f"{recipe.dataset} tells only {source.classes} classes of emotions apart")
+    baseline = BASELINES.get(recipe.network)
+    if baseline:
+        side, channels, rate = baseline.side, baseline.channels, baseline.peak_rate
+    elif recipe.network in BACKBONES:
+        side, channels, rate = BACKBONE_SIDE, 3, PEAK_RATE
+    else:
+        side, channels, rate = base.side, base.channels, PEAK_RATE
+    task = replace(
+        base,
+        dataset=source.folder,
+        read=source.read,
+        side=recipe.side or side,
+        channels=channels,
+        heads={name: recipe.classes if name == "emotion" else base.heads[name]},
+        targets=lambda labels: {name: base.targets(labels)[name]},
+        losses={name: base.losses[name]},
+        metrics={name: base.metrics[name]},
+        peak_rate=recipe.peak_rate or rate,
+        start=None,
+    )
+    if name == "age" and baseline and baseline.regression:
+        return replace(
+            task,
+            heads={"age": 1},
+            targets=lambda labels: {"age": (labels["age"] / AGES).astype(np.float32)[:, None]},
+            losses={"age": keras.losses.MeanAbsoluteError()},
+            metrics={"age": keras.metrics.MeanAbsoluteError("error")},  # in units of AGES years
+        )
+    return task
+
+
+def build(recipe: Recipe, task: Task, precision: str) -> keras.Model:
+    """The recipe's network with new weights, or those of the pre-trained backbone."""
+    keras.config.set_dtype_policy(precision)
+    baseline = BASELINES.get(recipe.network)
+    own = baseline.dropout if baseline else DROPOUT
+    dropout = own if recipe.dropout is None else recipe.dropout
+    if baseline:
+        return baseline.build(task.side, task.channels, task.heads, dropout)
+    if recipe.network in BACKBONES:
+        pretrained = Path(recipe.pretrained) if recipe.pretrained else None
+        return transfer(
+            recipe.network, task.side, task.channels, task.heads, dropout, recipe.unfrozen, pretrained
+        )
+    return residual(task.side, task.channels, task.heads, task.stem_stride, dropout)
+
+
+def divided(recipe: Recipe, task: Task, data: Path) -> tuple[Located, Located, Located]:
+    """The faces to fit to, those to calibrate on, and `valid`."""
+    faces, landmarks = _labelled(recipe, task, "train", data)
+    held_out = faces.calibration()
+    wanted = ~held_out & clean(faces, recipe.clean)
+    return (
+        (faces.take(wanted), landmarks[wanted]),
+        (faces.take(held_out), landmarks[held_out]),
+        _labelled(recipe, task, "valid", data),
+    )
+
+
+def _labelled(recipe: Recipe, task: Task, split: str, data: Path) -> Located:
+    faces, landmarks = read(task, split, data)
+    if LABELS[recipe.task] not in faces.labels:
+        raise ValueError(f"{data / task.dataset} does not tell {recipe.task}")
+    if recipe.task == "emotion":
+        faces = replace(faces, labels=classes.merge(faces.labels, recipe.classes))
+    return faces, landmarks
+
+
+def kinds(task: str, labels: dict[str, np.ndarray]) -> np.ndarray:
+    """(n,) int, the class of each face, for ages their band, by which faces are balanced."""
+    if task == "emotion":
+        return labels["votes"].argmax(axis=1)
+    return labels["gender"] if task == "gender" else np.digitize(labels["age"], AGE_BANDS) - 1
+
+
+def _taught(recipe: Recipe, task: Task, located: Located, folder: Path) -> dict[str, np.ndarray]:
+    """Targets mixed of labels and what the teacher says of the same faces (Hinton et al. 2015)."""
+    path = folder / "teacher.npy"
+    if not path.exists():
+        np.save(path, probabilities(Path(recipe.teacher), located).astype(np.float32))
+    said = np.load(path)
+    targets = task.targets(located[0].labels)[recipe.task]
+    if said.shape != targets.shape:
+        raise ValueError(f"{recipe.teacher} answers {said.shape[1]} outputs, not {targets.shape[1]}")
+    return {recipe.task: TEACHING * said + (1 - TEACHING) * targets}
+
+
+def read(task: Task, split: str, data: Path) -> Located:
+    """The faces of a task's data set and their landmarks."""
+    faces = task.read(data / task.dataset, split)
+    return faces, locate(faces, f"{task.dataset}-{split}", dataset(task.dataset).photos)
+
+
+def crops(
+    task: Task,
+    located: Located,
+    weights: np.ndarray | None = None,
+    augmentation: str | None = None,
+    seed: int = 0,
+    targets: dict[str, np.ndarray] | None = None,
+    **options,
+) -> Crops:
+    """Batches for a task's network; plain, in order and with the task's targets unless told otherwise."""
+    faces, landmarks = located
+    weights = np.ones(len(faces), np.float32) if weights is None else weights
+    targets = task.targets(faces.labels) if targets is None else targets
+    if len(targets) == 1:
+        (targets,) = targets.values()
+    return Crops(
+        faces, landmarks, targets, weights, task.side, task.channels, augmentation, seed, workers=2, **options
+    )
+
+
+def logits(network: keras.Model, task: Task, located: Located) -> np.ndarray:
+    """As in serving: the mean of each crop's logits and its mirror image's."""
+    batches = crops(task, located)
+    inputs = (batches[batch][0] for batch in range(len(batches)))
+    return np.concatenate(
+        [(network.predict_on_batch(x) + network.predict_on_batch(x[:, :, ::-1])) / 2 for x in inputs]
+    )
+
+
+def answers(network: keras.Model, task: Task, located: Located) -> np.ndarray:
+    """`logits`; an age told as one number becomes the logits of a bell around it."""
+    raw = logits(network, task, located)
+    if task.heads == {"age": 1}:
+        return np.log(age_distributions(np.clip(raw[:, 0] * AGES, 0, AGES - 1)) + 1e-12)
+    return raw

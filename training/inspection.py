@@ -1,0 +1,306 @@
+"""What is wrong with a data set: pictures that are broken, no faces, copies of others, or labelled wrongly.
+
+All of it is told in findings.csv, counted in report.md and shown on sheets; clean.txt names the pictures of
+`train` that are left without those of the kinds in DROPPED. They are for a person to look through first.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from cleanlab.filter import find_label_issues
+
+from inference.decoding import expected_years, sigmoid, softmax
+from inference.faces import EMOTIONS
+from training.cards import table
+from training.data import Faces, dataset, ferplus_table, locate, unique_majority, unseen
+from training.duplicates import exact_copies, groups, near_copies
+from training.evaluation import AGE_BANDS, GENDERS, band_names
+from training.experiment import LABELS, Located, Recipe, answers, build, crops, kinds, task_of
+from training.fitting import claim, fit
+from training.sheets import write_sheet
+from training.tasks import rarity
+
+SPLITS = ("train", "valid")
+FLAT_SHARE = 0.6  # of the pixels, that have the most frequent grey level
+SAME_AGE = 5  # years that copies may differ by
+FOLDS = 3
+DOUBTED_YEARS, DOUBTED_SHARE = 10, 0.3  # an age is doubted that is off by so much and this share of the guess
+SHOWN = 60  # findings of a kind on its sheet
+
+# Kinds of findings, and whether clean.txt leaves those of `train` out.
+DROPPED = {
+    "unreadable": True,
+    "flat": True,  # one grey level dominates
+    "voted no face": True,  # by FER+
+    "no face seen": False,  # by our detector, which misses faces too
+    "copied across splits": True,
+    "copied with another label": True,
+    "exact copy": True,  # of an earlier picture of the split
+    "near copy": True,
+    "doubtful label": True,
+}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong with one picture.
+
+    Attributes:
+        kind: of DROPPED.
+        detail: in a few words.
+        rows: of the pictures to show: its own and that of the copy.
+        score: orders the findings of a kind, the worst first.
+    """
+
+    split: str
+    name: str
+    kind: str
+    detail: str = ""
+    rows: tuple[int, ...] = ()
+    score: float = 0
+
+
+def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "residual") -> str:
+    """Look through a data set and write what is found into runs/inspect-NAME.
+
+    Labels are doubted by networks that were fitted to other pictures: FOLDS fits of `epochs` epochs for each
+    thing that the labels tell, with copies of a photo in one fold; stopped, they are gone on with. The others
+    take a minute for 30,000 pictures whose landmarks are known.
+
+    Args:
+        name: of training.data.dataset.
+        epochs: 0 doubts no label.
+        network: that doubts, of training.experiment.NETWORKS.
+
+    Returns:
+        The report, Markdown.
+
+    Raises:
+        FileNotFoundError: there is no such data set.
+    """
+    source, folder = dataset(name), runs / f"inspect-{name}"
+    parts = [source.read(data / source.folder, split) for split in SPLITS]
+    faces = _joined(parts)
+    splits = np.repeat(SPLITS, [len(part) for part in parts])
+    landmarks = np.concatenate(
+        [locate(part, f"{source.folder}-{split}", source.photos) for part, split in zip(parts, SPLITS)]
+    )
+    first = exact_copies(faces.images)
+    exact = np.stack([first, np.arange(len(faces))], axis=1)
+    copies = groups(np.concatenate([exact, near_copies(faces.images)]), len(faces))
+    findings = [
+        *(Finding(split, bad, "unreadable") for part, split in zip(parts, SPLITS) for bad in part.unreadable),
+        *_pictures(faces, splits, landmarks, data / source.folder),
+        *_copied(faces, splits, first, copies),
+    ]
+    if epochs:
+        for task in (task for task in source.tasks if LABELS[task] in faces.labels):
+            recipe = Recipe(task, network, dataset=name, epochs=epochs)
+            said = _out_of_fold(recipe, (faces, landmarks), copies, folder)
+            findings += _doubtful(task, faces, splits, said)
+    return _write(faces, splits, findings, folder)
+
+
+def _joined(parts: list[Faces]) -> Faces:
+    keys = parts[0].labels
+    return Faces(
+        np.concatenate([part.names for part in parts]),
+        [image for part in parts for image in part.images],
+        {key: np.concatenate([part.labels[key] for part in parts]) for key in keys},
+    )
+
+
+def _pictures(faces: Faces, splits: np.ndarray, landmarks: np.ndarray, root: Path) -> Iterator[Finding]:
+    """What is wrong with single pictures."""
+    votes = ferplus_table(root) if (root / "fer2013new.csv").exists() else None
+    missed = unseen(faces, landmarks)
+    for row, (split, name) in enumerate(zip(splits, faces.names.tolist())):
+        share = _flat_share(faces.images[row])
+        if share > FLAT_SHARE:
+            yield Finding(split, name, "flat", f"{share:.0%} one grey level", (row,), -share)
+        if votes is not None and _voted_no_face(votes.get(name)):
+            yield Finding(split, name, "voted no face", "", (row,))
+        if missed[row]:
+            yield Finding(split, name, "no face seen", "", (row,))
+
+
+def _flat_share(image: np.ndarray) -> float:
+    return np.bincount(image.ravel()).max() / image.size
+
+
+def _voted_no_face(row: dict[str, str] | None) -> bool:
+    """Whether no more of FER+'s voters saw anything else; where they all agreed, it has no row."""
+    return row is None or int(row["NF"]) >= max(
+        int(row[key]) for key in row if key not in ("Usage", "Image name")
+    )
+
+
+def _copied(faces: Faces, splits: np.ndarray, first: np.ndarray, copies: np.ndarray) -> Iterator[Finding]:
+    """Copies, by the first picture with the same pixels as each, and the groups of copies of one photo."""
+    order = np.argsort(copies, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(copies[order])) + 1):
+        if len(rows) == 1:
+            continue
+        across = len(set(splits[rows])) > 1
+        differ = _differ(faces.labels, rows)
+        for row in rows.tolist():
+            others = rows[(splits[rows] != splits[row]) if across else (rows != row)]
+            other = int(others[0])
+            details = splits[row], faces.names[row]
+            of = f"of {splits[other]}/{faces.names[other]}"
+            if across:
+                yield Finding(*details, "copied across splits", of, (row, other))
+            if differ:
+                yield Finding(*details, "copied with another label", f"{of}: {differ}", (row, other))
+            elif not across and row != rows[0]:
+                kind = "exact copy" if first[row] == first[rows[0]] else "near copy"
+                yield Finding(*details, kind, f"of {faces.names[rows[0]]}", (row, int(rows[0])))
+
+
+def _differ(labels: dict[str, np.ndarray], rows: np.ndarray) -> str:
+    """What copies are labelled differently by; nothing where they agree."""
+    if "votes" in labels:
+        seen = np.unique(labels["votes"][rows].argmax(axis=1))
+        return " or ".join(EMOTIONS[kind] for kind in seen) if len(seen) > 1 else ""
+    differences = []
+    if "gender" in labels and np.ptp(labels["gender"][rows]):
+        differences.append("man or woman")
+    if "age" in labels and np.ptp(labels["age"][rows]) > SAME_AGE:
+        differences.append(f"{labels['age'][rows].min()} or {labels['age'][rows].max()} years")
+    return ", ".join(differences)
+
+
+def _out_of_fold(recipe: Recipe, located: Located, copies: np.ndarray, folder: Path) -> np.ndarray:
+    """What networks that were fitted to other pictures say of each.
+
+    Returns:
+        (n, 7) probabilities for emotion, (n, 2) for gender, (n, 117) for age.
+    """
+    faces, landmarks = located
+    name, task = recipe.task, task_of(recipe)
+    said = None
+    for fold in range(FOLDS):
+        inside = copies % FOLDS == fold
+        path = folder / f"{name}-{fold}"
+        claim(path, asdict(recipe) | {"faces": len(faces)})
+        others = faces.take(~inside), landmarks[~inside]
+        part = faces.take(inside), landmarks[inside]
+        if not (path / "logits.npy").exists():
+            network = build(recipe, task, recipe.precision)
+            batches = crops(task, others, rarity(kinds(name, others[0].labels)), "mid", fold)
+            watched = part[0].take(slice(500)), part[1][:500]  # only shown
+            fit(
+                network,
+                batches,
+                crops(task, watched),
+                task.losses,
+                task.metrics,
+                recipe.epochs,
+                path,
+                task.peak_rate,
+            )
+            np.save(path / "logits.npy", answers(network, task, part))
+        logits = np.load(path / "logits.npy")
+        if name == "gender":
+            females = sigmoid(logits)
+            probabilities = np.hstack([1 - females, females])
+        else:
+            probabilities = softmax(logits)
+        said = np.zeros((len(faces), probabilities.shape[1])) if said is None else said
+        said[inside] = probabilities
+    return said
+
+
+def _doubtful(task: str, faces: Faces, splits: np.ndarray, said: np.ndarray) -> Iterator[Finding]:
+    """Labels not believed: ages that are far off; others by confident learning (Northcutt et al. 2021)."""
+    if task == "age":
+        guessed = expected_years(np.log(said + 1e-12))
+        errors = np.abs(guessed - faces.labels["age"])
+        for row in np.flatnonzero(errors > DOUBTED_YEARS + DOUBTED_SHARE * guessed).tolist():
+            detail = f"{faces.labels['age'][row]} years, rather {guessed[row]:.0f}"
+            yield Finding(
+                splits[row], faces.names[row], "doubtful label", detail, (row,), -errors[row] / guessed[row]
+            )
+        return
+    words = EMOTIONS if task == "emotion" else GENDERS
+    given = kinds(task, faces.labels)
+    clear = np.flatnonzero(unique_majority(faces.labels["votes"]) if task == "emotion" else given >= 0)
+    present, numbers = np.unique(given[clear], return_inverse=True)
+    issues = find_label_issues(
+        numbers, _normalized(said[clear][:, present]), filter_by="both",
+        return_indices_ranked_by="self_confidence", n_jobs=1,
+    )  # fmt: skip
+    for row in clear[issues].tolist():
+        best = int(said[row].argmax())
+        detail = (
+            f"{words[given[row]]} {said[row, given[row]]:.0%}, rather {words[best]} {said[row, best]:.0%}"
+        )
+        yield Finding(splits[row], faces.names[row], "doubtful label", detail, (row,), said[row, given[row]])
+
+
+def _normalized(rows: np.ndarray) -> np.ndarray:
+    return rows / rows.sum(axis=1, keepdims=True)
+
+
+def _write(faces: Faces, splits: np.ndarray, findings: list[Finding], folder: Path) -> str:
+    """findings.csv, clean.txt, the sheets and report.md; the last is returned."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = {kind: sorted((f for f in findings if f.kind == kind), key=lambda f: f.score) for kind in DROPPED}
+    with (folder / "findings.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(("split", "name", "kind", "detail"))
+        rows.writerows((f.split, f.name, f.kind, f.detail) for kind in DROPPED for f in found[kind])
+    dropped = {f.name for f in findings if DROPPED[f.kind] and f.split == "train"}
+    left = [name for name in faces.names[splits == "train"].tolist() if name not in dropped]
+    (folder / "clean.txt").write_text("".join(f"{name}\n" for name in left))
+    for kind in DROPPED:
+        shown = [(f, row) for f in found[kind][:SHOWN] for row in f.rows]
+        if shown:
+            words = [
+                f"{faces.names[row][:40]} {f.detail if row == f.rows[0] else '(the copy)'}"
+                for f, row in shown
+            ]
+            write_sheet(
+                folder / f"{kind.replace(' ', '-')}.png", [faces.images[row] for _, row in shown], words
+            )
+    report = _report(faces, splits, found, len(left))
+    (folder / "report.md").write_text(report)
+    return report
+
+
+def _report(faces: Faces, splits: np.ndarray, found: dict[str, list[Finding]], left: int) -> str:
+    counts = {split: int((splits == split).sum()) for split in SPLITS}
+    rows = [
+        (
+            kind,
+            *(len({f.name for f in found[kind] if f.split == split}) for split in SPLITS),
+            "yes" if DROPPED[kind] else "no",
+        )
+        for kind in DROPPED
+    ]
+    sections = [
+        f"{counts['train']:,} pictures in train, of which {left:,} are clean; {counts['valid']:,} in valid.",
+        table(("finding", *SPLITS, "left out of clean.txt"), rows),
+    ]
+    for title, (names, numbers) in _balance(faces.labels).items():
+        rows = [
+            (name, *(int((numbers[splits == split] == number).sum()) for split in SPLITS))
+            for number, name in enumerate(names)
+        ]
+        sections.append(table((title, *SPLITS), rows))
+    return "\n\n".join(sections) + "\n"
+
+
+def _balance(labels: dict[str, np.ndarray]) -> dict[str, tuple]:
+    """Names of classes and (n,) numbers of each picture's, by what they tell."""
+    balance = {}
+    if "votes" in labels:
+        balance["emotion"] = EMOTIONS, labels["votes"].argmax(axis=1)
+    if "gender" in labels:
+        balance["gender"] = GENDERS, labels["gender"]
+    if "age" in labels:
+        balance["age"] = band_names(AGE_BANDS), np.digitize(labels["age"], AGE_BANDS) - 1
+    return balance

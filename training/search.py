@@ -1,0 +1,71 @@
+"""Search over a recipe's options with Optuna; the study is a file, so that a stopped search goes on."""
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
+
+from training.experiment import Recipe, headline, run
+
+
+def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
+    """Fit with drawn options until `trials` fits are done, those of earlier calls among them.
+
+    Fits are judged on the calibration faces, so that `valid` remains unseen. A trial that was stopped is
+    taken up again first, where its fit was. Writes folder/study.log and folder/best.json.
+
+    Args:
+        recipe: what all fits have in common.
+
+    Returns:
+        The options of the best fit, its folder and its figure, higher is better.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        storage=study_file(folder),
+        study_name=recipe.task,
+        direction="maximize",
+        load_if_exists=True,
+        sampler=optuna.samplers.TPESampler(seed=recipe.seed),
+    )
+    for broken in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(broken.number, state=TrialState.FAIL)
+        study.enqueue_trial(broken.params)
+
+    def objective(trial: optuna.Trial) -> float:
+        drawn = replace(recipe, **draw(trial))
+        digest = hashlib.sha256(json.dumps(asdict(drawn)).encode()).hexdigest()[:12]
+        trial.set_user_attr("folder", digest)
+        return headline(recipe.task, run(drawn, data, folder / digest)["held_out"])
+
+    done = len(study.get_trials(states=(TrialState.COMPLETE,)))
+    study.optimize(objective, n_trials=max(0, trials - done))
+    best = {
+        "options": study.best_params,
+        "folder": study.best_trial.user_attrs["folder"],
+        "figure": study.best_value,
+    }
+    (folder / "best.json").write_text(json.dumps(best, indent=1) + "\n")
+    return best
+
+
+def study_file(folder: Path) -> JournalStorage:
+    """The file that keeps a search's trials."""
+    return JournalStorage(JournalFileBackend(str(folder / "study.log")))
+
+
+def draw(trial: optuna.Trial) -> dict:
+    """Options of a recipe; ranges hold what is usual for networks of this size."""
+    return {
+        "peak_rate": trial.suggest_float("peak_rate", 0.005, 0.2, log=True),
+        "decay": trial.suggest_float("decay", 5e-4, 2e-2, log=True),
+        "dropout": trial.suggest_float("dropout", 0, 0.6),
+        "augmentation": trial.suggest_categorical("augmentation", ("low", "mid", "high")),
+        "balance": trial.suggest_categorical("balance", ("none", "weights", "sampling")),
+        "mixup": trial.suggest_categorical("mixup", (0.0, 0.1, 0.3)),
+    }
