@@ -7,11 +7,10 @@ import numpy as np
 
 from inference.alignment import align, grey, standardize
 from inference.decoding import decode_age, sigmoid, softmax
-from inference.faces import Age, Emotion, Gender
+from inference.faces import ATTRIBUTES, Age, Emotion, Gender
 from inference.runtime import tf
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-TASKS = ("emotion", "gender", "age")
 BATCH = 32  # faces a call; bounds memory on photos of crowds
 
 
@@ -33,7 +32,7 @@ class Network:
         self._run(np.zeros((1, *model.input_shape[1:]), np.float32))  # compiles now, not at the first photo
 
     def __call__(self, image: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
-        """All faces of a photo -> (n, classes) float32 logits by output; means over each crop and its mirror image.
+        """All faces of a photo -> (n, classes) float32 logits by output, means over each crop and its mirror.
 
         Args:
             image: (height, width, 3) uint8 RGB.
@@ -63,8 +62,8 @@ class Attributes:
         Raises:
             FileNotFoundError: one of them is missing.
         """
-        records = {task: json.loads((weights / f"{task}.json").read_text()) for task in TASKS}
-        self._calibration = {task: record["calibration"] for task, record in records.items()}
+        records = {name: json.loads((weights / f"{name}.json").read_text()) for name in ATTRIBUTES}
+        self._calibration = {name: record["calibration"] for name, record in records.items()}
         names = sorted({record["network"] for record in records.values()})
         self._networks = [Network(weights / f"{name}.keras") for name in names]
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+ATTRIBUTES = ("emotion", "gender", "age")  # what is read from each face
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
 Point = tuple[float, float]

@@ -105,6 +105,7 @@ voters chose. {valid["ties_left_out"]} pictures on which voters tie are left out
 | macro precision, F1 | {valid["macro_precision"]:.1%}, {valid["macro_f1"]:.3f} |
 | area under the ROC curve, mean of one against the rest | {valid["roc_auc"]:.3f} |
 | accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"]["accuracy"])} |
+{_original_head(record)}\
 {_calibration(record)}
 
 {table(("emotion", "recall", "precision", "F1", "faces"), rows)}
@@ -113,6 +114,13 @@ Faces by emotion (row) and answer (column):
 
 {table(("", *EMOTIONS), confusion)}
 """
+
+
+def _original_head(record: dict) -> str:
+    """What predecessors report: the same network's answers after learning those labels."""
+    accuracy = record["trained"].get("original_head_accuracy")
+    row = "| likewise, of a second head that learnt those labels and is not shipped |"
+    return f"{row} {accuracy:.1%} |\n" if accuracy else ""
 
 
 def _gender(record: dict) -> str:
@@ -207,9 +215,10 @@ def _making(record: dict) -> str:
         f"{fit['epochs']} epochs (`{fit['task']}`, augmentation `{fit['augmentation']}`)"
         for fit in trained["fits"]
     )
+    shared = ", one for gender and age," if record["network"] != record["task"] else " of"
     return f"""\
-Residual network, {record["parameters"]:,} parameters, {record["side"]} x {record["side"]} {colors} crops.
-Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {fits}, seed {trained["seed"]}, \
+Residual network{shared} {record["parameters"]:,} parameters, {record["side"]} x {record["side"]} {colors} \
+crops. Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {fits}, seed {trained["seed"]}, \
 {trained["precision"]}, Keras {trained["keras"]} on {trained["backend"]}.
 Calibrated on {faces["calibration"]:,} other faces, measured on {faces["valid"]:,}."""
 

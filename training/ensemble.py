@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from training.experiment import Recipe, divided, measure, probabilities, read_record, task_of
-from training.tasks import TASKS
+from training.tasks import NETWORK_OF, TASKS
 
 SMALLEST = 1e-7  # probability
 
@@ -33,7 +33,7 @@ def ensemble(task: str, names: list[str], data: Path, runs: Path, folder: Path) 
         raise ValueError(f"the members do not all learn {task} of the same classes from the same data")
     _, held_out, valid = divided(recipes[0], task_of(recipes[0]), data)
     said = [np.stack([probabilities(runs / name, part) for name in names]) for part in (held_out, valid)]
-    weights = voting_weights(said[0], TASKS[task].targets(held_out[0].labels)[task])
+    weights = voting_weights(said[0], TASKS[NETWORK_OF[task]].target_of[task](held_out[0].labels))
     votes = [_logits(task, np.tensordot(weights, answers, 1)) for answers in said]
     record = {
         "recipe": asdict(recipes[0]),

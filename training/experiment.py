@@ -16,7 +16,7 @@ from training.data import Faces, clean, dataset, locate
 from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
 from training.fitting import WEIGHT_DECAY, Crops, claim, fit
 from training.networks import AGES, residual
-from training.tasks import TASKS, Task, age_distributions, rarity
+from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, rarity
 
 Located = tuple[Faces, np.ndarray]  # faces and their landmarks
 
@@ -202,7 +202,7 @@ def task_of(recipe: Recipe) -> Task:
     Raises:
         ValueError: the data set can't teach the task.
     """
-    name, base = recipe.task, TASKS[recipe.task]
+    name, base = recipe.task, TASKS[NETWORK_OF[recipe.task]]
     source = dataset(recipe.dataset or DATA[name])
     if name not in source.tasks:
         raise ValueError(f"{recipe.dataset} does not tell {name}")
@@ -222,9 +222,9 @@ def task_of(recipe: Recipe) -> Task:
         side=recipe.side or side,
         channels=channels,
         heads={name: recipe.classes if name == "emotion" else base.heads[name]},
-        targets=lambda labels: {name: base.targets(labels)[name]},
         losses={name: base.losses[name]},
         metrics={name: base.metrics[name]},
+        loss_weights=None,
         peak_rate=recipe.peak_rate or rate,
         start=None,
     )
@@ -232,7 +232,7 @@ def task_of(recipe: Recipe) -> Task:
         return replace(
             task,
             heads={"age": 1},
-            targets=lambda labels: {"age": (labels["age"] / AGES).astype(np.float32)[:, None]},
+            target_of={"age": lambda labels: (labels["age"] / AGES).astype(np.float32)[:, None]},
             losses={"age": keras.losses.MeanAbsoluteError()},
             metrics={"age": keras.metrics.MeanAbsoluteError("error")},  # in units of AGES years
         )
@@ -252,7 +252,7 @@ def build(recipe: Recipe, task: Task, precision: str) -> keras.Model:
         return transfer(
             recipe.network, task.side, task.channels, task.heads, dropout, recipe.unfrozen, pretrained
         )
-    return residual(task.side, task.channels, task.heads, task.stem_stride, dropout)
+    return residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks, dropout)
 
 
 def divided(recipe: Recipe, task: Task, data: Path) -> tuple[Located, Located, Located]:
@@ -321,18 +321,23 @@ def crops(
     )
 
 
-def logits(network: keras.Model, task: Task, located: Located) -> np.ndarray:
-    """As in serving: the mean of each crop's logits and its mirror image's."""
+def logits(network: keras.Model, task: Task, located: Located) -> dict[str, np.ndarray]:
+    """(n, classes) by output, as in serving: the mean of each crop's logits and its mirror image's."""
     batches = crops(task, located)
     inputs = (batches[batch][0] for batch in range(len(batches)))
-    return np.concatenate(
-        [(network.predict_on_batch(x) + network.predict_on_batch(x[:, :, ::-1])) / 2 for x in inputs]
-    )
+    answers = [
+        [(a + b) / 2 for a, b in zip(_outputs(network, x), _outputs(network, x[:, :, ::-1]))] for x in inputs
+    ]
+    return dict(zip(network.output_names, map(np.concatenate, zip(*answers))))
+
+
+def _outputs(network: keras.Model, inputs: np.ndarray) -> list[np.ndarray]:
+    return keras.tree.flatten(network.predict_on_batch(inputs))
 
 
 def answers(network: keras.Model, task: Task, located: Located) -> np.ndarray:
     """`logits`; an age told as one number becomes the logits of a bell around it."""
-    raw = logits(network, task, located)
+    (raw,) = logits(network, task, located).values()
     if task.heads == {"age": 1}:
         return np.log(age_distributions(np.clip(raw[:, 0] * AGES, 0, AGES - 1)) + 1e-12)
     return raw

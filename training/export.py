@@ -5,21 +5,21 @@ from pathlib import Path
 
 import keras
 
-from training.networks import residual
+from inference.faces import ATTRIBUTES
+from training.networks import grow, residual
 from training.tasks import Task
-
-MODELS = ("emotion", "gender", "age")
 
 
 def serving_copy(network: keras.Model, task: Task) -> keras.Model:
-    """The same network in float32, without optimizer or losses; bfloat16 is for training only."""
+    """The shipped heads in float32, without optimizer or losses; bfloat16 is for training only."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        copy = residual(task.side, task.channels, task.heads, task.stem_stride)
+        heads = {head: task.heads[head] for head in task.shipped}
+        copy = residual(task.side, task.channels, heads, task.stem_stride, task.blocks)
     finally:
         keras.config.set_dtype_policy(policy)
-    copy.set_weights(network.get_weights())
+    grow(copy, network)
     return copy
 
 
@@ -29,8 +29,8 @@ def write_record(record: dict, weights: Path) -> None:
 
 
 def read_records(weights: Path) -> dict[str, dict]:
-    """The records there are, by task, in the order of MODELS."""
-    paths = {name: weights / f"{name}.json" for name in MODELS}
+    """The records there are, by task, in the order of ATTRIBUTES."""
+    paths = {name: weights / f"{name}.json" for name in ATTRIBUTES}
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 

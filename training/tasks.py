@@ -1,4 +1,4 @@
-"""The three tasks, from data to loss. Age and gender start from one network fitted to both at once."""
+"""What the networks learn, from data to loss: one reads emotion, the other age and gender together."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,29 +8,31 @@ import keras
 import numpy as np
 from keras import ops
 
-from inference.faces import EMOTIONS
+from inference.faces import ATTRIBUTES, EMOTIONS
 from training.data import Faces, read_ferplus, read_utkface
 from training.networks import AGES
 
 L1_WEIGHT = 0.1  # of the age's error in years, beside the cross-entropy of its distribution
-RARE_CLASS_POWER = 0.4  # weight of a class: (mean size / its size) ** power; 0 none, 1 fully balanced
+RARE_CLASS_POWER = 0.5  # weight of a class: (mean size / its size) ** power; 0 none, 1 fully balanced
 
 
 @dataclass(frozen=True)
 class Task:
-    """What one network learns.
+    """What one network learns in one fit.
 
     Attributes:
         dataset: folder of the data, and the name of its landmark cache.
         read: (root, split) -> Faces.
         side, channels: of the crop, pixels; 1 grey or 3 RGB.
-        heads: logits of each output.
-        targets: labels -> target arrays by head.
+        heads: logits of each output; those of inference.faces.ATTRIBUTES are shipped.
+        target_of: labels -> target array, by head.
         losses, metrics: by head.
         weights: labels -> (n,) float32, weight of each face in the loss.
-        epochs, peak_rate: of the one-cycle schedule; with no epochs the network is taken as it starts.
+        epochs, peak_rate: of the one-cycle schedule.
+        blocks: of the network's stages.
+        loss_weights: by head; None counts all alike.
         augmentation: a key of augmentation.LEVELS.
-        start: task whose fitted network this one starts from.
+        start: fit of TASKS whose network this one grows from.
     """
 
     dataset: str
@@ -38,18 +40,28 @@ class Task:
     side: int
     channels: int
     heads: dict[str, int]
-    targets: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+    target_of: dict[str, Callable[[dict[str, np.ndarray]], np.ndarray]]
     losses: dict
     metrics: dict
     weights: Callable[[dict[str, np.ndarray]], np.ndarray]
     epochs: int
     peak_rate: float = 0.1
+    blocks: tuple[int, ...] = (2, 2, 2)
+    loss_weights: dict[str, float] | None = None
     augmentation: str = "mid"
     start: str | None = None
 
     @property
     def stem_stride(self) -> int:
         return 2 if self.side > 64 else 1
+
+    @property
+    def shipped(self) -> list[str]:
+        return [head for head in self.heads if head in ATTRIBUTES]
+
+    def targets(self, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Target arrays of all heads."""
+        return {head: self.target_of[head](labels) for head in self.heads}
 
 
 def age_distributions(ages: np.ndarray) -> np.ndarray:
@@ -108,33 +120,39 @@ def _equal_weights(labels: dict[str, np.ndarray]) -> np.ndarray:
     return np.ones(len(labels["age"]), np.float32)
 
 
-def _age_targets(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {"age": age_distributions(labels["age"])}
-
-
-def _gender_targets(labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {"gender": labels["gender"].astype(np.float32)[:, None]}
-
-
-_EMOTION = Task(
+_VOTES = Task(
     dataset="fer2013",
     read=read_ferplus,
     side=48,
     channels=1,
     heads={"emotion": len(EMOTIONS)},
-    targets=lambda labels: {"emotion": labels["votes"]},
+    target_of={"emotion": lambda labels: labels["votes"]},
     losses={"emotion": keras.losses.CategoricalCrossentropy(from_logits=True)},
     metrics={"emotion": keras.metrics.CategoricalAccuracy("accuracy")},
     weights=_emotion_weights,
     epochs=30,
 )
-_BOTH = Task(
+# A second head learns FER2013's own labels, for comparison with those who report them; it is not shipped.
+_VOTES_AND_LABELS = replace(
+    _VOTES,
+    heads=_VOTES.heads | {"original": len(EMOTIONS)},
+    target_of=_VOTES.target_of
+    | {"original": lambda labels: np.eye(len(EMOTIONS), dtype=np.float32)[labels["original"]]},
+    losses=_VOTES.losses
+    | {"original": keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=0.1)},
+    metrics=_VOTES.metrics | {"original": keras.metrics.CategoricalAccuracy("accuracy")},
+    loss_weights={"emotion": 1.0, "original": 0.25},
+)
+_TRAITS = Task(
     dataset="utkface",
     read=read_utkface,
     side=80,
     channels=3,
     heads={"age": AGES, "gender": 1},
-    targets=lambda labels: _age_targets(labels) | _gender_targets(labels),
+    target_of={
+        "age": lambda labels: age_distributions(labels["age"]),
+        "gender": lambda labels: labels["gender"].astype(np.float32)[:, None],
+    },
     losses={
         "age": age_loss,
         "gender": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.02),
@@ -144,28 +162,14 @@ _BOTH = Task(
     epochs=36,
 )
 
-
-def _alone(head: str) -> Task:
-    """One head of `both`, as it comes."""
-    return replace(
-        _BOTH,
-        heads={head: _BOTH.heads[head]},
-        targets=lambda labels: {head: _BOTH.targets(labels)[head]},
-        losses={head: _BOTH.losses[head]},
-        metrics={head: _BOTH.metrics[head]},
-        epochs=0,
-        start="both",
-    )
-
-
-# Each network is fitted in two cycles of the learning rate (warm restarts, Loshchilov and Hutter 2017).
-# Age and gender are two heads of one network, which were worse when fitted on alone; each is saved
-# with a copy of the whole.
+# Each network is fitted in three cycles of the learning rate (warm restarts, Loshchilov and Hutter 2017),
+# and grows before the last.
 TASKS = {
-    "emotion_base": _EMOTION,
-    "emotion": replace(_EMOTION, epochs=16, peak_rate=0.05, start="emotion_base"),
-    "both_base": _BOTH,
-    "both": replace(_BOTH, epochs=16, peak_rate=0.05, augmentation="high", start="both_base"),
-    "age": _alone("age"),
-    "gender": _alone("gender"),
+    "emotion_base": _VOTES,
+    "emotion_again": replace(_VOTES, epochs=16, peak_rate=0.05, start="emotion_base"),
+    "emotion": replace(_VOTES_AND_LABELS, epochs=16, peak_rate=0.05, blocks=(2, 3, 3), start="emotion_again"),
+    "traits_base": _TRAITS,
+    "traits_again": replace(_TRAITS, epochs=16, peak_rate=0.05, augmentation="high", start="traits_base"),
+    "traits": replace(_TRAITS, epochs=16, peak_rate=0.05, side=96, blocks=(2, 3, 4), start="traits_again"),
 }
+NETWORK_OF = {"emotion": "emotion", "gender": "traits", "age": "traits"}  # that reads each attribute

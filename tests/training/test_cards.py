@@ -3,9 +3,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference.faces import ATTRIBUTES
 from training.cards import cards
 from training.evaluation import REPORT
-from training.export import MODELS, read_comparison, read_records
+from training.export import read_comparison, read_records
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 CALIBRATION = {"emotion": {"temperature": 0.91}, "gender": {"temperature": 1.37}, "age": {"tail": 0.085}}
@@ -17,12 +18,13 @@ def records(make_faces):
     """Records of networks that answer at random, for 200 faces."""
     labels = make_faces(200, 0)[0].labels
     rng = np.random.default_rng(0)
-    return {name: _record(name, rng.normal(0, 1, (200, LOGITS[name])), labels) for name in MODELS}
+    return {name: _record(name, rng.normal(0, 1, (200, LOGITS[name])), labels) for name in ATTRIBUTES}
 
 
 def _record(name, logits, labels):
     return {
         "task": name,
+        "network": "emotion" if name == "emotion" else "traits",
         "side": 48,
         "channels": 1,
         "parameters": 1_560_615,
@@ -50,7 +52,7 @@ def test_every_table_is_whole(records):
 
 def test_figures_are_those_of_the_records(records):
     text = cards(records, {})
-    emotion, gender, age = (records[name]["valid"] for name in MODELS)
+    emotion, gender, age = (records[name]["valid"] for name in ATTRIBUTES)
     disgust = emotion["by_emotion"]["disgust"]["recall"]
     assert f"| disgust | {disgust['share']:.1%} ({disgust['low']:.1%} to {disgust['high']:.1%}) |" in text
     assert f"| accuracy | {gender['accuracy']['share']:.1%} (" in text

@@ -6,7 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from training.export import MODELS, read_records, serving_copy, write_record
+from inference.faces import ATTRIBUTES
+from training.export import read_records, serving_copy, write_record
 from training.networks import residual
 from training.tasks import TASKS
 
@@ -19,10 +20,10 @@ def emotion():
     """A network for training, in mixed precision, with statistics as if it had been fitted."""
     task = TASKS["emotion"]
     keras.config.set_dtype_policy("mixed_bfloat16")
-    network = residual(task.side, task.channels, task.heads, task.stem_stride)
+    network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
     rng = np.random.default_rng(0)
     network.set_weights([value + rng.uniform(0, 0.05, value.shape) for value in network.get_weights()])
-    network.compile("sgd", task.losses["emotion"])
+    network.compile("sgd", task.losses)
     return network
 
 
@@ -31,11 +32,16 @@ def crops():
     return np.random.default_rng(1).normal(0, 1, (8, 48, 48, 1)).astype(np.float32)
 
 
+def test_the_copy_has_the_shipped_heads_alone(emotion):
+    assert set(emotion.output_names) == {"emotion", "original"}
+    assert serving_copy(emotion, TASKS["emotion"]).output_names == ["emotion"]
+
+
 def test_the_copy_is_float32_and_answers_alike(emotion, crops):
     copy = serving_copy(emotion, TASKS["emotion"])
     assert {layer.compute_dtype for layer in copy.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "mixed_bfloat16"  # as before
-    ours, theirs = np.array(emotion(crops, training=False)), np.array(copy(crops, training=False))
+    ours, theirs = np.array(emotion(crops, training=False)["emotion"]), np.array(copy(crops, training=False))
     assert np.abs(ours - theirs).max() < 0.03 * np.ptp(theirs)  # bfloat16 keeps 8 bits
     assert np.abs(ours - theirs).max() > 0  # and it was in use
 
@@ -49,7 +55,7 @@ def test_the_saved_network_answers_as_the_one_in_memory(emotion, crops, tmp_path
 
 def test_the_file_holds_the_network_alone(emotion, tmp_path):
     serving_copy(emotion, TASKS["emotion"]).save(tmp_path / "emotion.keras")
-    assert (tmp_path / "emotion.keras").stat().st_size < 8e6
+    assert (tmp_path / "emotion.keras").stat().st_size < 12e6
     with zipfile.ZipFile(tmp_path / "emotion.keras") as archive:
         config = archive.read("config.json").decode()
     assert not json.loads(config).get("compile_config")
@@ -60,7 +66,7 @@ def test_the_file_holds_the_network_alone(emotion, tmp_path):
 
 def test_records_come_back_in_the_order_of_the_models(tmp_path):
     assert read_records(tmp_path) == {}
-    for name in reversed(MODELS):
+    for name in reversed(ATTRIBUTES):
         write_record({"task": name, "side": 48}, tmp_path)
-    assert list(read_records(tmp_path)) == list(MODELS)
+    assert list(read_records(tmp_path)) == list(ATTRIBUTES)
     assert read_records(tmp_path)["age"] == {"task": "age", "side": 48}
