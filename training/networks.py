@@ -1,10 +1,12 @@
 """The network: one small residual design, in several depths, sizes of input and heads."""
 
 import keras
+import numpy as np
 from keras import layers
 
 STEM = 32  # channels
 STAGES = (48, 96, 192)  # channels; each stage halves the resolution
+LAST_OF_BLOCK = "_b_norm"  # end of its name; with gamma 0 a block is the identity
 AGES = 117  # one logit a year, 0 to 116, UTKFace's range
 
 
@@ -50,6 +52,8 @@ def grow(network: keras.Model, start: keras.Model) -> None:
     for layer in network.layers:
         if layer.name in known:
             layer.set_weights(known[layer.name].get_weights())
+        elif layer.name.endswith(LAST_OF_BLOCK):
+            layer.gamma.assign(np.zeros(layer.gamma.shape))
 
 
 def name_of(heads: dict[str, int]) -> str:
@@ -58,21 +62,18 @@ def name_of(heads: dict[str, int]) -> str:
     return name
 
 
-def _convolution(
-    x, width: int, kernel: int, stride: int = 1, activation: bool = True, gamma: str = "ones", *, name: str
-):
+def _convolution(x, width: int, kernel: int, stride: int = 1, activation: bool = True, *, name: str):
     x = layers.Conv2D(
         width, kernel, stride, padding="same", use_bias=False, kernel_initializer="he_normal", name=name
     )(x)
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, gamma_initializer=gamma, name=f"{name}_norm")(x)
+    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
     return layers.Activation("relu")(x) if activation else x
 
 
 def _block(x, width: int, stride: int, name: str):
-    """relu(shortcut + f(x)), where f starts as zero (Goyal et al. 2017)."""
     shortcut = x
     x = _convolution(x, width, 3, stride, name=f"{name}_a")
-    x = _convolution(x, width, 3, activation=False, gamma="zeros", name=f"{name}_b")
+    x = _convolution(x, width, 3, activation=False, name=f"{name}_b")
     if stride > 1:
         shortcut = layers.AveragePooling2D(stride, padding="same")(shortcut)
     if shortcut.shape[-1] != width:

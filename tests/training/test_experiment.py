@@ -141,15 +141,15 @@ def test_a_search_goes_on_with_what_was_stopped(place):
 
 
 def test_networks_are_compared_alike_and_once(place):
-    recipe = Recipe("age", **SMALL | {"epochs": 6, "peak_rate": None})
+    recipe = Recipe("age", **SMALL | {"epochs": 10, "peak_rate": None})
     weights, runs = place / "weights", place / "runs" / "compare"
     compare(recipe, ["two_conv_age"], place / "data", runs, weights)
     compare(recipe, ["lenet", "two_conv_age"], place / "data", runs, weights)
     rows = read_comparison(weights)["age"]
     assert list(rows["networks"]) == ["two_conv_age", "lenet"]
-    assert rows["recipe"]["epochs"] == 6
+    assert rows["recipe"]["epochs"] == 10
     for network, row in rows["networks"].items():
-        assert len(_rows(runs / network)) == 6
+        assert len(_rows(runs / network)) == 10
         assert row["parameters"] == read_record(runs / network)["parameters"]
         assert row["valid"]["all"]["mae"] < 17  # answering the mean age scores 20.6
         assert set(row["valid"]) == set(comparison.FIGURES["age"])
