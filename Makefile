@@ -5,12 +5,12 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
 
-.PHONY: run test setup browser lint
+.PHONY: run test setup programs lint
 
 run: setup
 	$(BIN)/python -m bot
 
-test: setup browser
+test: setup programs
 	$(BIN)/python -m pytest
 
 lint: setup
@@ -23,8 +23,11 @@ setup: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-# The page's tests drive Debian's Chromium; they skip, saying so, where it can't be installed.
-browser:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-		apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } || \
-		echo "chromium is not installed: the page's tests will be skipped"
+# Debian's, driven by tests, which skip, saying so, where it can't be installed.
+PROGRAMS = chromium nginx redis-server
+
+programs:
+	@missing=$$(for program in $(PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && apt-get install -qq -y $$missing >/dev/null; } || \
+		echo "not installed, so that tests with it will be skipped:" $$missing
