@@ -83,11 +83,17 @@ class Service:
 PROCFILE = (ROOT / "Procfile").read_text().removeprefix("web:").split()
 
 
-def start_service(log: Path, command: list[str] = PROCFILE, **settings: str) -> Service:
-    """A command of Python's, on a free port, with nothing but these settings."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def start_service(
+    log: Path, command: list[str] = PROCFILE, *, port: int | None = None, **settings: str
+) -> Service:
+    """A command of Python's, on this port or a free one, with nothing but these settings."""
+    port = port or free_port()
     environment = {"PATH": os.environ["PATH"], "PORT": str(port), "WEB_CONCURRENCY": "2"} | settings
     with log.open("w") as stream:
         process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment, stderr=stream)
