@@ -1,6 +1,7 @@
 """What several tests share: a portrait, the analyzer, the service as it is deployed."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -141,3 +142,50 @@ def bot(telegram, tmp_path_factory):
     service.wait_until(lambda health: health["models_ready"] and health["telegram"] == "connected")
     yield service
     stop_service(service)
+
+
+class RedisServer:
+    """Debian's redis-server on a port of its own, empty at each start, writing nothing to the disk."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        """
+        Args:
+            folder: of its log, and of nothing else.
+            options: more of its command line's.
+        """
+        if shutil.which("redis-server") is None:
+            pytest.skip("redis-server is not installed (make programs installs Debian's)")
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.log = folder / "redis.log"
+        self._command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
+        self._command += ["--appendonly", "no", "--dir", str(folder), *options]
+
+    def start(self) -> None:
+        """Return once it takes connections."""
+        with self.log.open("a") as stream:
+            self.process = subprocess.Popen(self._command, stdout=stream, stderr=stream)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise AssertionError(self.log.read_text())
+
+    def stop(self) -> None:
+        """Kill it, with all it knew; it may be started again on the same port."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    """A running Redis for one test alone; its `url` is for REDIS_URL."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
