@@ -162,7 +162,7 @@ def _check(data: bytes, image: Image.Image, width: int, height: int) -> None:
         raise PhotoError(Reason.TOO_SMALL)
     if width * height > MAX_PIXELS or _memory(data, image, width, height) > MAX_MEMORY:
         raise PhotoError(Reason.TOO_MANY_PIXELS)
-    # Counted in all of the file, where others of its bytes may look like a scan: 300 or so of 20 MB by chance.
+    # Counted in all of the file, of which other bytes may look like a scan: by chance 300 or so of 20 MB.
     if image.format == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
         raise PhotoError(Reason.BROKEN)
     if image.mode == "F":  # what is white in floating point is anybody's guess

@@ -142,11 +142,11 @@ def test_any_mutation_is_read_or_refused(name, other, edits, repair):
     start = time.process_time()
     try:
         photo = read_photo(data)
-    except PhotoError as error:
-        assert error.reason in Reason
-    else:
+    except PhotoError:
+        photo = None
+    assert time.process_time() - start < SECONDS
+    if photo:
         height, width, channels = photo.image.shape
         assert channels == 3
         assert max(width, height) <= MAX_SIDE
         assert photo.image.flags.c_contiguous
-    assert time.process_time() - start < SECONDS
