@@ -49,7 +49,7 @@ def test_photos_go_in_and_faces_come_out(pool, astronaut):
     assert (analysis.width, analysis.height) == (3072, 3072)
     assert 1050 < face.box.x < 1130  # in pixels of the photo as sent, not of the one shrunk for the analysis
     assert Image.open(io.BytesIO(analysis.jpeg)).size == (2560, 2560)
-    assert set(analysis.seconds) == {"decode", "analyze", "draw"}
+    assert set(analysis.seconds) == {"wait", "decode", "detect", "attributes", "draw"}
 
 
 def test_a_killed_process_costs_one_photo(pool, astronaut):
