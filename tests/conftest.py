@@ -110,7 +110,7 @@ def stop_service(service: Service) -> int:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory):
     """The service without a token: the demo page alone."""
-    service = start_service(tmp_path_factory.mktemp("service") / "log")
+    service = start_service(tmp_path_factory.mktemp("service") / "log", PAGE_PHOTOS_A_MINUTE="1000")
     service.wait_until(lambda health: health["models_ready"])
     yield service
     stop_service(service)

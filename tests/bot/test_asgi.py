@@ -25,7 +25,13 @@ def encode(image: np.ndarray, form: str = "JPEG") -> bytes:
 def test_health_says_what_runs(service):
     answer = httpx.get(f"{service.url}/healthz")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "models_ready": True, "telegram": "off", "version": __version__}
+    assert answer.json() == {
+        "status": "ok",
+        "models_ready": True,
+        "telegram": "off",
+        "redis": "off",
+        "version": __version__,
+    }
 
 
 def test_the_page_s_photo_is_answered_with_faces_and_a_picture(service, astronaut):

@@ -272,7 +272,7 @@ def test_a_second_delivery_makes_no_second_answer(telegram, person, astronaut):
     assert answers(telegram, update) == []
 
 
-@pytest.mark.parametrize("failure", [{"status": 500}, {"retry_after": 20}, {"drop": True}])
+@pytest.mark.parametrize("failure", [{"status": 500}, {"retry_after": 25}, {"drop": True}])
 def test_a_failed_answer_is_left_to_redelivery(telegram, person, astronaut, failure):
     update = telegram.send_photo(person, encode(astronaut))
     telegram.fail("sendPhoto", **failure)
