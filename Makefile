@@ -1,17 +1,23 @@
 # make run: set up and start the bot (the demo page alone, without TELEGRAM_BOT_TOKEN)
 # make test: set up and run all tests
+# make soak: half an hour of load and faults (SOAK_MINUTES=30); writes benchmarks/SOAK.md
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
 
-.PHONY: run test setup programs lint
+.PHONY: run test soak setup programs lint
 
 run: setup
 	$(BIN)/python -m bot
 
 test: setup programs
 	$(BIN)/python -m pytest
+
+SOAK_MINUTES ?= 30
+
+soak: setup programs
+	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -54,7 +54,7 @@ class BotApi(People):
             webhooks with a public address; may be set later as `server.gateway`.
 
     Attributes:
-        underway: requests of the bot that have come and are not answered yet.
+        underway: requests that have come whole and are not answered yet.
     """
 
     def __init__(
@@ -216,30 +216,19 @@ class BotApi(People):
 
     async def _answer(self, request: web.Request, method: str, act: Act) -> web.StreamResponse:
         """The answer to a request, or what was scripted to go wrong with it."""
-        with self.changed:
-            self.underway += 1
-        try:
-            return await self._answer_or_fail(request, method, act)
-        finally:
-            with self.changed:
-                self.underway -= 1
-                self.changed.notify_all()
-
-    async def _answer_or_fail(self, request: web.Request, method: str, act: Act) -> web.StreamResponse:
         failure = self._next_failure(method)
         try:
             if request.match_info["token"] != self.token:
                 raise ApiError(401, "Unauthorized")
             parameters = await _read(request)
-            if failure is None:
-                response = await act(parameters)
-            else:
-                await asyncio.sleep(failure.delay)
-                wrong = failure.error or failure.drop
-                response = await act(parameters) if failure.takes_effect or not wrong else None
-                await asyncio.sleep(failure.lag)
-                if failure.error:
-                    raise failure.error
+            with self.changed:
+                self.underway += 1
+            try:
+                response = await self._act(act, parameters, failure)
+            finally:
+                with self.changed:
+                    self.underway -= 1
+                    self.changed.notify_all()
         except ApiError as error:
             response = _refusal(error)
         with self.changed:
@@ -248,6 +237,17 @@ class BotApi(People):
         if failure is not None and failure.drop and request.transport is not None:
             request.transport.abort()
         return response if response is not None else web.Response()
+
+    async def _act(self, act: Act, parameters: Parameters, failure: Failure | None) -> web.Response | None:
+        if failure is None:
+            return await act(parameters)
+        await asyncio.sleep(failure.delay)
+        wrong = failure.error or failure.drop
+        response = await act(parameters) if failure.takes_effect or not wrong else None
+        await asyncio.sleep(failure.lag)
+        if failure.error:
+            raise failure.error
+        return response
 
     def _next_failure(self, method: str) -> Failure | None:
         with self.changed:
