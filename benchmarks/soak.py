@@ -167,7 +167,7 @@ def break_things(fleet: Fleet, record: Record, over: threading.Event, seconds: f
             return
         try:
             FAULTS[name](fleet)
-        except (ValueError, OSError):  # the process to be hit is just being replaced
+        except (TypeError, ValueError, OSError):  # the process to be hit is just being replaced
             continue
         record.faults[name] += 1
 

@@ -202,10 +202,9 @@ def web_process(dyno: Service) -> int:
     return pid
 
 
-def inference_process(dyno: Service) -> int:
-    """The process that analyzes photos."""
-    (pid,) = (child for child in children(web_process(dyno)) if b"spawn_main" in _command(child))
-    return pid
+def inference_process(dyno: Service) -> int | None:
+    """The process that analyzes photos; None while it is being replaced."""
+    return next((child for child in children(web_process(dyno)) if b"spawn_main" in _command(child)), None)
 
 
 def _command(pid: int) -> bytes:
