@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
 
-.PHONY: run test soak setup programs lint
+.PHONY: run test soak setup programs lint audit
 
 run: setup
 	$(BIN)/python -m bot
@@ -21,6 +21,10 @@ soak: setup programs
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# Known vulnerabilities in the installed packages; says so where their database can't be reached.
+audit: setup
+	@$(BIN)/pip-audit --format json --progress-spinner off --timeout 10 | $(BIN)/python bin/audit
 
 setup: .venv/installed
 
