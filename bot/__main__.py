@@ -39,19 +39,17 @@ def poll(settings: Settings) -> None:
     pool = Pool(settings.inference_processes, settings.photo_seconds, settings.photo_megabytes)
     shared = Shared(settings)
     application = build_application(settings, pool, Limits(settings, shared))
+    tasks: list[asyncio.Task] = []
 
     async def start(application: Application) -> None:
-        application.bot_data["tasks"] = [
-            asyncio.create_task(pool.warm_up()),
-            asyncio.create_task(shared.watch()),
-        ]
+        tasks.extend(map(asyncio.create_task, (pool.warm_up(), shared.watch())))
         try:
             await introduce(application)
         except TelegramError as error:  # the bot works without
             log.error("Telegram did not take the bot's commands and description: %s", error)
 
     async def stop(application: Application) -> None:
-        for task in application.bot_data["tasks"]:
+        for task in tasks:
             task.cancel()
         await shared.close()
 

@@ -13,7 +13,7 @@ from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
 
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
@@ -55,11 +55,6 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 REFUSAL_STATUS = {Reason.NOT_AN_IMAGE: 415, Reason.TOO_MANY_BYTES: 413}  # 422 for all others
-
-
-IN_FLIGHT = Gauge("faces_updates_in_flight", "Updates being worked on")
-WAITING = Gauge("faces_photos_waiting", "Photos that wait for a process")
-RESTARTS = Gauge("faces_pool_restarts", "Inference processes replaced since the start")
 
 
 def create_application(settings: Settings) -> Starlette:
@@ -332,9 +327,9 @@ async def metrics(request: Request) -> Response:
     given = request.headers.get("Authorization", "")
     if not hmac.compare_digest(given.encode(), f"Bearer {token.get_secret_value()}".encode()):
         return PlainTextResponse("wrong token", 401, {"WWW-Authenticate": "Bearer"})
-    IN_FLIGHT.set(state.admission.in_flight)
-    WAITING.set(state.pool.waiting)
-    RESTARTS.set(state.pool.restarts)
+    journal.IN_FLIGHT.set(state.admission.in_flight)
+    journal.WAITING.set(state.pool.waiting)
+    journal.RESTARTS.set(state.pool.restarts)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 

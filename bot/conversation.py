@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
 from cachetools import LRUCache, TTLCache
 from telegram import Animation, Chat, Document, Message, MessageEntity, PhotoSize, Update
@@ -33,6 +34,8 @@ from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.pool import Analysis, AnalysisError, Pool
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ALLOWED_UPDATES = [Update.MESSAGE]
 ACTION_SECONDS = 4.5  # Telegram shows a chat action for 5 s
@@ -285,7 +288,7 @@ async def _download(image: PhotoSize | Document | Animation) -> bytes:
     if image.file_size and image.file_size > MAX_BYTES:
         raise PhotoError(Reason.TOO_MANY_BYTES)
     try:
-        file = await image.get_file()
+        file = await _patiently(image.get_file)
         return bytes(await file.download_as_bytearray())
     except InvalidToken:  # what the library makes of 404, so of a file that Telegram has no longer
         raise PhotoError(Reason.BROKEN) from None
@@ -302,7 +305,7 @@ async def _show(message: Message, analysis: Analysis) -> None:
         return
     caption, *rest = replies.captions(analysis.faces)
     try:
-        await _patiently(
+        await _reply(
             lambda: message.reply_photo(
                 analysis.jpeg, caption, do_quote=True, allow_sending_without_reply=True
             )
@@ -319,34 +322,38 @@ async def _show(message: Message, analysis: Analysis) -> None:
 
 async def _say(message: Message, text: str, insist: bool = False) -> None:
     """Reply with a text."""
-    await _patiently(
-        lambda: message.reply_text(text, do_quote=True, allow_sending_without_reply=True), insist
-    )
+    await _reply(lambda: message.reply_text(text, do_quote=True, allow_sending_without_reply=True), insist)
 
 
-async def _patiently(send: Callable[[], Awaitable[Message]], insist: bool = False) -> None:
-    """Call `send`, and again after a flood wait (error 429) that leaves time for it.
+async def _reply(send: Callable[[], Awaitable[Message]], insist: bool = False) -> None:
+    """Send a reply, and note that there was one."""
+    entry = journal.current()
+    with entry.stage("reply"):
+        await _patiently(send, insist)
+    if entry.outcome == "ignored":
+        entry.outcome = "answered"
+
+
+async def _patiently(call: Callable[[], Awaitable[T]], insist: bool = False) -> T:
+    """Call the Bot API, and again after a flood wait (error 429) that leaves time for it.
 
     Args:
         insist: also after any other temporary error, and for longer than one request lasts; for what
             would be lost otherwise.
     """
-    entry = journal.current()
-    with entry.stage("reply"):
-        while True:
-            try:
-                await send()
-                break
-            except (RetryAfter, NetworkError) as error:
-                wait = error.retry_after.total_seconds() if isinstance(error, RetryAfter) else AGAIN_SECONDS
-                asked = isinstance(error, RetryAfter) or (insist and is_temporary(error))
-                if not asked or entry.age + wait + REPLY_SECONDS > (
-                    WORK_SECONDS if insist else BUDGET_SECONDS
-                ):
-                    raise
-                await asyncio.sleep(wait)
-    if entry.outcome == "ignored":
-        entry.outcome = "answered"
+    while True:
+        try:
+            return await call()
+        except (RetryAfter, NetworkError) as error:
+            if isinstance(error, RetryAfter):
+                wait = error.retry_after.total_seconds()
+            elif insist and is_temporary(error):
+                wait = AGAIN_SECONDS
+            else:
+                raise
+            if journal.current().age + wait + REPLY_SECONDS > (WORK_SECONDS if insist else BUDGET_SECONDS):
+                raise
+            await asyncio.sleep(wait)
 
 
 @asynccontextmanager

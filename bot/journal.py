@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,10 @@ STAGES = Histogram(
     ["stage"],
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50),
 )
+# Of this moment; set when they are asked for.
+IN_FLIGHT = Gauge("faces_updates_in_flight", "Updates being worked on")
+WAITING = Gauge("faces_photos_waiting", "Photos that wait for a process")
+RESTARTS = Gauge("faces_pool_restarts", "Inference processes replaced since the start")
 
 
 @dataclass

@@ -26,13 +26,13 @@ class Shared:
     """A connection to Redis that may come and go.
 
     Attributes:
-        status: "off" where no REDIS_URL is set, else "connected" or "away".
+        status: "off" where no REDIS_URL is set, else "connecting", "connected" or "away".
         prefix: of every key; bots that share a Redis don't share their keys.
         connections: for libraries that bring their own client; None without REDIS_URL.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self.status = "away" if settings.redis else "off"
+        self.status = "connecting" if settings.redis else "off"
         self.prefix = f"faces:{settings.token.split(':')[0] if settings.token else 'page'}:"
         self.connections = settings.redis and BlockingConnectionPool.from_url(
             settings.redis,
@@ -65,7 +65,7 @@ class Shared:
             except ERRORS as error:
                 self._miss(error)
             else:
-                if self.status == "away":
+                if self.status != "connected":
                     log.info("Redis is there: claims and limits are shared")
                 self.status = "connected"
             await asyncio.sleep(PROBE_SECONDS)
@@ -75,6 +75,6 @@ class Shared:
             await self._redis.aclose()
 
     def _miss(self, error: Exception) -> None:
-        if self.status == "connected":
-            log.error("Redis is away, and claims and limits are kept in memory: %s", type(error).__name__)
+        if self.status != "away":
+            log.error("Redis is away, and claims and limits are kept in memory: %s", error)
         self.status = "away"

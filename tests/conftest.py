@@ -118,6 +118,7 @@ def service(tmp_path_factory):
 
 TOKEN = "123456:TEST-token-of-the-test-server_0123456789"
 SECRET = "a-secret_of-the-tests"
+METRICS_TOKEN = "a-token-of-the-tests'-prometheus"
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +138,7 @@ def bot(telegram, tmp_path_factory):
         WEBHOOK_URL="https://faces.example.com",
         WEBHOOK_SECRET=SECRET,
         OPERATOR_CONTACT="@the_operator",
+        METRICS_TOKEN=METRICS_TOKEN,
     )
     telegram.gateway = service.url
     service.wait_until(lambda health: health["models_ready"] and health["telegram"] == "connected")
@@ -158,13 +160,14 @@ class RedisServer:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.log = folder / "redis.log"
-        self._command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", ""]
-        self._command += ["--appendonly", "no", "--dir", str(folder), *options]
+        self._command = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._command += ["--dir", str(folder), *options]
 
-    def start(self) -> None:
-        """Return once it takes connections."""
+    def start(self, tls: bool = False) -> None:
+        """Return once it takes connections, of TLS alone or of plain TCP."""
+        port = ["--tls-port", str(self.port), "--port", "0"] if tls else ["--port", str(self.port)]
         with self.log.open("a") as stream:
-            self.process = subprocess.Popen(self._command, stdout=stream, stderr=stream)
+            self.process = subprocess.Popen([*self._command, *port], stdout=stream, stderr=stream)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.log.read_text()

@@ -11,25 +11,11 @@ from bot import admission
 from bot.admission import Admission, Busy, Finished
 from bot.settings import Settings
 from bot.shared import Shared
+from tests.bot.sharing import sharing, until
 
 
 def alone(max_in_flight: int = 8) -> Admission:
     return Admission(max_in_flight, Shared(Settings()))
-
-
-@contextlib.asynccontextmanager
-async def dyno(url: str):
-    """The admission of one of several processes that share a Redis."""
-    shared = Shared(Settings(redis_url=url))
-    watch = asyncio.create_task(shared.watch())
-    while shared.status != "connected":
-        await asyncio.sleep(0.01)
-    try:
-        yield Admission(8, shared)
-    finally:
-        watch.cancel()
-        await asyncio.wait([watch])
-        await shared.close()
 
 
 async def expect(error: type[Exception], admission: Admission, update: int) -> None:
@@ -84,7 +70,8 @@ def test_work_in_flight_is_bounded():
 
 def test_of_many_claims_at_once_one_is_granted(redis_server):
     async def scenario():
-        async with dyno(redis_server.url) as first, dyno(redis_server.url) as second:
+        async with sharing(redis_server.url) as one, sharing(redis_server.url) as other:
+            first, second = Admission(8, one), Admission(8, other)
             granted, turned_away = [], []
 
             async def claim(admission: Admission) -> None:
@@ -104,7 +91,8 @@ def test_of_many_claims_at_once_one_is_granted(redis_server):
 
 def test_dynos_share_what_is_worked_on_and_what_is_finished(redis_server):
     async def scenario():
-        async with dyno(redis_server.url) as first, dyno(redis_server.url) as second:
+        async with sharing(redis_server.url) as one, sharing(redis_server.url) as other:
+            first, second = Admission(8, one), Admission(8, other)
             async with first.claim(1):
                 await expect(Busy, second, 1)
                 await work(second, 2)
@@ -124,14 +112,15 @@ def test_dynos_share_what_is_worked_on_and_what_is_finished(redis_server):
 KILLED = """
 import asyncio, sys
 from bot import admission
-from tests.bot.test_admission import dyno
+from tests.bot.sharing import sharing
 
 admission.LEASE_SECONDS, admission.RENEWAL_SECONDS = 2, 0.5
 
 async def main():
-    async with dyno(sys.argv[1]) as killed, killed.claim(1):
-        print("claimed", flush=True)
-        await asyncio.sleep(600)
+    async with sharing(sys.argv[1]) as shared:
+        async with admission.Admission(8, shared).claim(1):
+            print("claimed", flush=True)
+            await asyncio.sleep(600)
 
 asyncio.run(main())
 """
@@ -143,7 +132,8 @@ def test_a_lease_is_renewed_while_the_work_goes_on_and_ends_with_its_process(red
         assert process.stdout.readline() == "claimed\n"
 
         async def scenario():
-            async with dyno(redis_server.url) as second:
+            async with sharing(redis_server.url) as shared:
+                second = Admission(8, shared)
                 await asyncio.sleep(3)  # longer than the lease
                 await expect(Busy, second, 1)
                 process.kill()
@@ -159,21 +149,18 @@ def test_a_lease_is_renewed_while_the_work_goes_on_and_ends_with_its_process(red
 def test_work_goes_on_while_redis_is_away(redis_server, caplog):
     caplog.set_level("INFO", "bot.shared")
 
-    async def until(admission: Admission, status: str) -> None:
-        while admission._shared.status != status:
-            await asyncio.sleep(0.05)
-
     async def scenario():
-        async with dyno(redis_server.url) as first, dyno(redis_server.url) as second:
+        async with sharing(redis_server.url) as one, sharing(redis_server.url) as other:
+            first, second = Admission(8, one), Admission(8, other)
             async with first.claim(1):
                 redis_server.stop()
                 await work(first, 2)
-                await until(first, "away")
+                await until(one, "away")
             await expect(Finished, first, 1)
             await work(second, 1)  # a possible double answer is better than none
             redis_server.start()
-            await until(first, "connected")
-            await until(second, "connected")
+            await until(one, "connected")
+            await until(other, "connected")
             await expect(Finished, first, 2)
             await work(first, 3)
             await expect(Finished, second, 3)
@@ -186,15 +173,15 @@ def test_work_goes_on_while_redis_is_away(redis_server, caplog):
 
 def test_a_redis_that_hangs_takes_no_more_than_a_moment(redis_server):
     async def scenario():
-        async with dyno(redis_server.url) as first:
+        async with sharing(redis_server.url) as shared:
+            first = Admission(8, shared)
             redis_server.process.send_signal(signal.SIGSTOP)
             start = asyncio.get_running_loop().time()
             await asyncio.gather(*(work(first, number) for number in range(8)))
             await asyncio.gather(*(work(first, number) for number in range(8, 16)))
             assert asyncio.get_running_loop().time() - start < 10
             redis_server.process.send_signal(signal.SIGCONT)
-            while first._shared.status != "connected":
-                await asyncio.sleep(0.05)
+            await until(shared, "connected")
             await work(first, 16)
 
     asyncio.run(scenario())
@@ -204,15 +191,18 @@ def test_what_a_restarted_redis_forgot_is_claimed_again(redis_server, monkeypatc
     monkeypatch.setattr(admission, "RENEWAL_SECONDS", 0.2)
 
     async def scenario():
-        async with dyno(redis_server.url) as first, dyno(redis_server.url) as second, first.claim(1):
+        async with (
+            sharing(redis_server.url) as one,
+            sharing(redis_server.url) as other,
+            Admission(8, one).claim(1),
+        ):
             redis_server.stop()
             redis_server.start()
             client = redis.Redis.from_url(redis_server.url)
             while not list(client.scan_iter("*:update:1")):
                 await asyncio.sleep(0.05)
             client.close()
-            while second._shared.status != "connected":
-                await asyncio.sleep(0.05)
-            await expect(Busy, second, 1)
+            await until(other, "connected")
+            await expect(Busy, Admission(8, other), 1)
 
     asyncio.run(scenario())

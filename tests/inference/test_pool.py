@@ -110,3 +110,40 @@ def test_sigterm_to_every_process_stops_no_photo(pool, astronaut):
         return await photo
 
     assert len(asyncio.run(scenario()).faces) == 12
+
+
+def test_a_photo_that_takes_too_much_memory_is_given_up(astronaut):
+    pool = Pool(processes=1, seconds=60, megabytes=100)
+
+    async def scenario():
+        await pool.warm_up()
+        with pytest.raises(AnalysisError):
+            await pool.analyze(encode(np.tile(astronaut, (5, 5, 1))))
+        return await pool.analyze(encode(astronaut))
+
+    try:
+        assert len(asyncio.run(scenario()).faces) == 1
+        assert pool.restarts == 1
+    finally:
+        pool.close()
+
+
+def test_of_several_processes_one_may_die_and_the_others_go_on(astronaut):
+    pool = Pool(processes=2, seconds=60)
+
+    async def scenario():
+        await pool.warm_up()
+        # Both are at work; the one that started last is killed.
+        photos = [asyncio.create_task(pool.analyze(encode(np.tile(astronaut, (4, 5, 1))))) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        assert pool.waiting == 0
+        os.kill(process_id(pool), signal.SIGKILL)
+        results = await asyncio.gather(*photos, return_exceptions=True)
+        assert pool.ready
+        return results
+
+    try:
+        results = asyncio.run(scenario())
+        assert sorted(type(result).__name__ for result in results) == ["Analysis", "AnalysisError"]
+    finally:
+        pool.close()
