@@ -338,14 +338,9 @@ def main() -> None:
     if missing := [name for name in ("nginx", "redis-server") if not shutil.which(name, path=path)]:
         sys.exit(f"needs {' and '.join(missing)}; make programs installs Debian's")
     random.seed(0)
-    with tempfile.TemporaryDirectory() as folder:
-        fleet = Fleet(Path(folder))
-        fleet.start()
-        try:
-            record = soak(fleet, minutes)
-            RESULT.write_text(report(fleet, record, minutes))
-        finally:
-            fleet.stop()
+    with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
+        record = soak(fleet, minutes)
+        RESULT.write_text(report(fleet, record, minutes))
     print(RESULT.read_text())
     sys.exit(f"{record.lost} updates were lost" if record.lost else 0)
 

@@ -11,21 +11,16 @@ from PIL import Image
 from tests.botapi.world import Json
 from tests.chaos.fleet import Fleet
 
-PHOTO_SECONDS, USER_PHOTOS_A_MINUTE = 6, 20  # settings of the fleet
+PHOTO_SECONDS, USER_PHOTOS_A_MINUTE = 6, 20  # of the fleet
 
 PEOPLE = itertools.count(2_000_001)  # ids of users who have not written before
 
 
 @pytest.fixture(scope="session")
 def _fleet(tmp_path_factory):
-    fleet = Fleet(
-        tmp_path_factory.mktemp("fleet"),
-        PHOTO_SECONDS=str(PHOTO_SECONDS),
-        USER_PHOTOS_A_MINUTE=str(USER_PHOTOS_A_MINUTE),
-    )
-    fleet.start()
-    yield fleet
-    fleet.stop()
+    settings = {"PHOTO_SECONDS": PHOTO_SECONDS, "USER_PHOTOS_A_MINUTE": USER_PHOTOS_A_MINUTE}
+    with Fleet(tmp_path_factory.mktemp("fleet"), **settings) as fleet:
+        yield fleet
 
 
 @pytest.fixture

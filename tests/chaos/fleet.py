@@ -8,7 +8,9 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Self
 
 import httpx
 import pytest
@@ -50,7 +52,7 @@ http {{
 
 
 class Fleet:
-    """Two dynos behind nginx, sharing a Redis, with Telegram in front.
+    """Two dynos behind nginx, sharing a Redis, with Telegram in front; a context manager.
 
     Attributes:
         dynos: the running gunicorns.
@@ -59,39 +61,37 @@ class Fleet:
         url: of the router.
     """
 
-    def __init__(self, folder: Path, dynos: int = 2, **settings: str) -> None:
+    def __init__(self, folder: Path, dynos: int = 2, **settings: object) -> None:
         self._nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
         if self._nginx is None:
             pytest.skip("nginx is not installed (make programs installs Debian's)")
         self.redis = RedisServer(folder)
         self.telegram = BotApi(token=TOKEN)
-        self._folder, self._settings = folder, settings
+        self._folder = folder
+        self._settings = {name: str(value) for name, value in settings.items()}
         self._ports = [free_port() for _ in range(dynos)]
         self._logs = itertools.count()
         self.url = f"http://127.0.0.1:{free_port()}"
         self.dynos: list[Service] = []
 
-    def start(self) -> None:
+    def __enter__(self) -> Self:
         """Return once every dyno is ready."""
-        self.redis.start()
-        self.telegram.__enter__()
-        self.dynos = [self._start_dyno(port) for port in self._ports]
-        servers = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in self._ports)
-        configuration = self._folder / "nginx.conf"
-        configuration.write_text(
-            NGINX.format(folder=self._folder, servers=servers, port=self.url.rpartition(":")[2])
-        )
-        self._router = subprocess.Popen([self._nginx, "-p", self._folder, "-c", configuration])
-        self.telegram.gateway = self.url
-        self.wait_until_ready()
+        with ExitStack() as stack:
+            self.redis.start()
+            stack.callback(self.redis.stop)
+            stack.enter_context(self.telegram)
+            stack.callback(self._stop_dynos)
+            self.dynos += map(self._start_dyno, self._ports)
+            router = subprocess.Popen([self._nginx, "-p", self._folder, "-c", self._configuration()])
+            stack.callback(router.wait)
+            stack.callback(router.kill)
+            self.telegram.gateway = self.url
+            self.wait_until_ready()
+            self._stack = stack.pop_all()
+        return self
 
-    def stop(self) -> None:
-        for dyno in self.dynos:
-            kill_tree(dyno)
-        self._router.kill()
-        self._router.wait()
-        self.telegram.__exit__()
-        self.redis.stop()
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
 
     def recover(self) -> None:
         """Whatever happened before, be as after the start."""
@@ -129,6 +129,16 @@ class Fleet:
     def logs(self) -> str:
         """All that any dyno has said since the start."""
         return "".join(path.read_text() for path in self._folder.glob("dyno-*.log"))
+
+    def _configuration(self) -> Path:
+        servers = " ".join(f"server 127.0.0.1:{port} max_fails=0;" for port in self._ports)
+        path = self._folder / "nginx.conf"
+        path.write_text(NGINX.format(folder=self._folder, servers=servers, port=self.url.rpartition(":")[2]))
+        return path
+
+    def _stop_dynos(self) -> None:
+        for dyno in self.dynos:
+            kill_tree(dyno)
 
     def _start_dyno(self, port: int) -> Service:
         return start_service(
@@ -222,7 +232,8 @@ def tree(dyno: Service) -> list[int]:
 def kill_tree(dyno: Service) -> None:
     """kill -9 to every process at once, as if the machine had lost its power."""
     for pid in tree(dyno):
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # those below end with the one above
+            os.kill(pid, signal.SIGKILL)
     dyno.process.wait()
 
 
