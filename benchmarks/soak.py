@@ -26,7 +26,7 @@ import skimage.data
 
 from tests.botapi.world import Json
 from tests.chaos.conftest import encode
-from tests.chaos.fleet import Fleet, children, inference_process, kill_tree, tree, web_process
+from tests.chaos.fleet import Fleet, children, inference_process, kill_tree, sigterm, web_process
 from tests.hostile import corpus
 
 RESULT = Path(__file__).parent / "SOAK.md"
@@ -110,8 +110,7 @@ def kill_dyno(fleet: Fleet) -> None:
 
 
 def stop_dyno(fleet: Fleet) -> None:
-    for pid in tree(fleet.dynos[1]):
-        os.kill(pid, signal.SIGTERM)
+    sigterm(fleet.dynos[1])
     fleet.dynos[1].process.wait(40)
     fleet.restart(1)
 

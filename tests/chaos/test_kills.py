@@ -21,8 +21,8 @@ from tests.chaos.fleet import (
     inference_process,
     kill_tree,
     not_once,
+    sigterm,
     texts,
-    tree,
     wait_for_answers,
     wait_until,
     web_process,
@@ -66,13 +66,28 @@ def test_a_kill_between_an_answer_and_the_note_of_it_costs_a_second_answer_at_mo
     assert sorted(answers(telegram, photos)) in ([1, 1, 1, 1, 1], [1, 1, 1, 1, 2])
 
 
+def test_sigterm_lets_what_is_in_flight_be_answered_by_the_same_dyno(fleet, person, send):
+    telegram, dyno = fleet.telegram, fleet.dynos[1]
+    telegram.gateway = dyno.url
+    first = telegram.send_document(person, scans(200), "photo.jpg", "image/jpeg")
+    delivery = telegram.start_delivery(60, PACE)
+    wait_until_analyzing(dyno)
+    waiting = send(8)
+    telegram.wait_for(lambda: all(downloaded(telegram, photo) for photo in waiting))
+    assert not any(answers(telegram, [first, *waiting]))
+    sigterm(dyno)
+    assert dyno.process.wait(30) == 0
+    assert delivery.result()
+    assert [statuses(telegram, photo) for photo in (first, *waiting)] == [[200]] * 9
+    assert not_once(telegram, [first, *waiting]) == {}
+
+
 def test_sigterm_under_load_loses_nothing(fleet, send):
     telegram, dyno = fleet.telegram, fleet.dynos[0]
     photos = send(120)
     delivery = telegram.start_delivery(120, PACE)
     wait_for_answers(telegram, photos, 20)
-    for pid in tree(dyno):  # to every process, as the platform does
-        os.kill(pid, signal.SIGTERM)
+    sigterm(dyno)
     assert len(telegram.pending) > 50
     assert dyno.process.wait(30) == 0
     fleet.restart(0)
