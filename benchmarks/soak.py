@@ -32,7 +32,7 @@ from tests.hostile import corpus
 RESULT = Path(__file__).parent / "SOAK.md"
 MOST_PENDING = 6  # updates; more are sent once some of these are answered
 PAUSE_SECONDS = 0.1  # between two updates
-FAULT_SECONDS = 15  # between two faults
+FAULT_SECONDS = 30  # between two faults
 LAST_FAULT_SECONDS = 60  # before the end
 HEALTH_SECONDS = 0.25  # between two looks at /healthz
 LAST_ANSWER_SECONDS = 300  # that the last answers may take

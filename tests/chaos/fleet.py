@@ -20,6 +20,7 @@ from tests.botapi.world import Json
 from tests.conftest import SECRET, TOKEN, RedisServer, Service, free_port, start_service
 
 PACE = 0.1  # of Telegram's delays between deliveries: a second of Retry-After is a tenth
+READY_SECONDS = 300  # that two dynos may take to load their models at once, on a very busy machine
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
 
 # One process, as whoever runs the tests. As the platform's router does, it asks the dynos in turn, goes on to
@@ -112,7 +113,8 @@ class Fleet:
                     health["models_ready"]
                     and health["telegram"] == "connected"
                     and health["redis"] == "connected"
-                )
+                ),
+                READY_SECONDS,
             )
 
     def restart(self, number: int) -> None:

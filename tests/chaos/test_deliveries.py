@@ -11,6 +11,8 @@ from tests.chaos.conftest import USER_PHOTOS_A_MINUTE
 from tests.chaos.fleet import PACE, SECRET_HEADER, answers, not_once, texts, wait_for_answers
 from tests.conftest import SECRET
 
+pytestmark = pytest.mark.timeout(600)  # seconds; the first test starts the fleet
+
 SLOW_SECONDS = 20
 
 

@@ -10,6 +10,8 @@ import pytest
 from tests.chaos.fleet import Fleet, texts, web_process
 from tests.conftest import SECRET
 
+pytestmark = pytest.mark.timeout(600)  # seconds; the first test starts the fleet
+
 MEGABYTE = b" " * 1_000_000
 CHAT = {"id": 3_000_001, "type": "private", "first_name": "Eve"}
 MESSAGE = {

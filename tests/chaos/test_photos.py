@@ -1,10 +1,14 @@
 """Hostile files through the whole bot: always one answer, and the next photo is answered as ever."""
 
+import pytest
+
 from bot import replies
 from inference.errors import MAX_BYTES
 from tests.chaos.conftest import PEOPLE
 from tests.chaos.fleet import PACE, not_once, texts, web_process
 from tests.hostile import corpus, scans
+
+pytestmark = pytest.mark.timeout(600)  # seconds; the first test starts the fleet
 
 REFUSALS = {replies.FAILED, replies.NO_FACE, *replies.REFUSALS.values()}
 
