@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from tests.chaos.fleet import Fleet, texts, web_process
+from tests.chaos.fleet import Fleet, not_once, web_process
 from tests.conftest import SECRET
 
 pytestmark = pytest.mark.timeout(600)  # seconds; the first test starts the fleet
@@ -23,14 +23,11 @@ MESSAGE = {
 
 
 @pytest.fixture(autouse=True)
-def _unharmed(fleet, send):
-    """Whatever came in, the same processes go on and answer the next photo; nothing unforeseen was logged."""
+def _unharmed(fleet):
+    """Whatever came in, the same processes go on, and nothing unforeseen was logged."""
     before = [web_process(dyno) for dyno in fleet.dynos]
     log = len(fleet.logs())
     yield
-    photos = send(2)
-    assert fleet.telegram.run_delivery(60)
-    assert [len(texts(fleet.telegram, photo)) for photo in photos] == [1, 1]
     assert [web_process(dyno) for dyno in fleet.dynos] == before
     assert "Traceback" not in fleet.logs()[log:]
 
@@ -39,11 +36,6 @@ def refuses(fleet: Fleet, answer: httpx.Response, *statuses: int) -> None:
     assert answer.status_code in statuses
     for inside in ("Traceback", 'File "', ".py", SECRET, fleet.telegram.token):
         assert inside not in answer.text
-
-
-@pytest.mark.parametrize("secret", [None, "", "wrong", SECRET[:-1], SECRET + "x", SECRET.upper()])
-def test_without_the_secret_nothing_is_even_read(fleet, secret):
-    refuses(fleet, fleet.post(b"{", secret), 403)
 
 
 def test_a_wrong_secret_is_refused_before_the_body_has_come(fleet):
@@ -76,19 +68,14 @@ def test_10_megabytes_are_too_large(fleet, secret, content):
     [
         b'{"update_id": 1, "message": "\xff\xfe\xc0\x80"}',
         b"\x00" * 1000,
-        b'{"update_id": 1',
-        b"[" * 400_000,
         b'{"a":' * 100_000,
         b'{"update_id": 1e999}',
         b'{"update_id": NaN}',
-        b'{"update_id": null}',
         b'{"update_id": true}',
-        b'{"update_id": "1"}',
-        b'"update_id"',
         b"null",
         b"9" * 5000,
     ],
-    ids=range(13),
+    ids=range(8),
 )
 def test_what_is_no_update_is_refused(fleet, content):
     refuses(fleet, fleet.post(content), 400)
@@ -181,3 +168,9 @@ def test_what_is_no_http_is_refused(fleet, request_):
             pass
     assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
     assert b"Traceback" not in answer
+
+
+def test_after_all_that_photos_are_answered(fleet, send):
+    photos = send(8)
+    assert fleet.telegram.run_delivery(60)
+    assert not_once(fleet.telegram, photos) == {}
