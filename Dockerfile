@@ -9,6 +9,7 @@ COPY inference inference
 COPY weights weights
 COPY gunicorn.conf.py ./
 
+# Nothing but /tmp is written to, so it runs with --read-only --tmpfs /tmp --cap-drop ALL.
 USER 1000
 EXPOSE 8000
 # A minute to load the models; then /healthz says 200.

@@ -1,20 +1,30 @@
 # make run: set up and start the bot (the demo page alone, without TELEGRAM_BOT_TOKEN)
 # make test: set up and run all tests
+# make soak: half an hour of load and faults (SOAK_MINUTES=30); writes benchmarks/SOAK.md
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
 
-.PHONY: run test setup browser lint
+.PHONY: run test soak setup programs lint audit
 
 run: setup
 	$(BIN)/python -m bot
 
-test: setup browser
+test: setup programs
 	$(BIN)/python -m pytest
+
+SOAK_MINUTES ?= 30
+
+soak: setup programs
+	$(BIN)/python -m benchmarks.soak --minutes $(SOAK_MINUTES)
 
 lint: setup
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+# Known vulnerabilities in the installed packages; says so where their database can't be reached.
+audit: setup
+	@$(BIN)/pip-audit --format json --progress-spinner off --timeout 10 | $(BIN)/python bin/audit
 
 setup: .venv/installed
 
@@ -23,8 +33,11 @@ setup: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-# The page's tests drive Debian's Chromium; they skip, saying so, where it can't be installed.
-browser:
-	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
-		apt-get update -qq && apt-get install -qq -y chromium >/dev/null; } || \
-		echo "chromium is not installed: the page's tests will be skipped"
+# Debian's, driven by tests, which skip, saying so, where it can't be installed.
+PROGRAMS = chromium nginx redis-server
+
+programs:
+	@missing=$$(for program in $(PROGRAMS); do command -v $$program >/dev/null || echo $$program; done); \
+	[ -z "$$missing" ] || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && \
+		apt-get update -qq && apt-get install -qq -y $$missing >/dev/null; } || \
+		echo "not installed, so that tests with it will be skipped:" $$missing

@@ -1,15 +1,26 @@
 """How gunicorn serves bot.asgi, in the Procfile, the Dockerfile and `python -m bot` alike."""
 
+from gunicorn.workers.gasgi import ASGIWorker
+
 from bot.settings import load
 
 settings = load()  # here, so that a wrong setting stops the start with its one sentence
 
+
+class Worker(ASGIWorker):
+    """Tells the application of SIGTERM, so that it takes no new work on connections that are still open."""
+
+    def handle_exit_signal(self):
+        self.asgi.state.stopping = self.loop.time()
+        super().handle_exit_signal()
+
+
 wsgi_app = "bot.asgi:application"
-worker_class = "asgi"
+worker_class = Worker
 bind = f"0.0.0.0:{settings.port}"
 workers = 1  # python-telegram-bot keeps its state per process; scale with more dynos
 loglevel = settings.log_level.lower()
-graceful_timeout = 25  # seconds; the platform kills 30 s after SIGTERM
+graceful_timeout = 28  # seconds: 25 for work in flight, 3 to leave; the platform kills 30 s after SIGTERM
 timeout = 30  # seconds without a heartbeat of the event loop
 keepalive = 5  # seconds
 control_socket_disable = True

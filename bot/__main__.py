@@ -11,7 +11,9 @@ from telegram.ext import Application
 from bot import logs
 from bot.asgi import introduce
 from bot.conversation import ALLOWED_UPDATES, build_application
+from bot.limits import Limits
 from bot.settings import Settings, load
+from bot.shared import Shared
 from inference.pool import Pool
 
 log = logging.getLogger("bot")
@@ -34,17 +36,24 @@ def main() -> None:
 
 def poll(settings: Settings) -> None:
     """Fetch updates from Telegram until a signal stops it."""
-    pool = Pool(settings.inference_processes, settings.photo_seconds)
-    application = build_application(settings, pool)
+    pool = Pool(settings.inference_processes, settings.photo_seconds, settings.photo_megabytes)
+    shared = Shared(settings)
+    application = build_application(settings, pool, Limits(settings, shared))
+    tasks: list[asyncio.Task] = []
 
     async def start(application: Application) -> None:
-        application.bot_data["warming"] = asyncio.create_task(pool.warm_up())
+        tasks.extend(map(asyncio.create_task, (pool.warm_up(), shared.watch())))
         try:
             await introduce(application)
         except TelegramError as error:  # the bot works without
             log.error("Telegram did not take the bot's commands and description: %s", error)
 
-    application.post_init = start
+    async def stop(application: Application) -> None:
+        for task in tasks:
+            task.cancel()
+        await shared.close()
+
+    application.post_init, application.post_shutdown = start, stop
     try:
         application.run_polling(allowed_updates=ALLOWED_UPDATES, bootstrap_retries=-1)
     except InvalidToken:  # whose message holds the token

@@ -1,12 +1,19 @@
 """Which updates may be worked on: each once, and only so many at a time."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from cachetools import TTLCache
+from redis.asyncio import Redis
 
-REMEMBERED = 100_000  # updates
+from bot.shared import Shared
+
+REMEMBERED = 100_000  # updates, in the memory of one process
 REMEMBERED_SECONDS = 24 * 60 * 60  # Telegram redelivers for a day
+LEASE_SECONDS = 10  # that a claim in Redis outlives a killed process
+RENEWAL_SECONDS = 3  # between renewals of a lease
+WORKING, FINISHED = b"working", b"finished"
 
 
 class Finished(Exception):
@@ -18,15 +25,20 @@ class Busy(Exception):
 
 
 class Admission:
-    """Claims in the memory of one process."""
+    """Claims in the memory of this process, and in Redis for all others."""
 
-    def __init__(self, max_in_flight: int) -> None:
-        self._max_in_flight = max_in_flight
+    def __init__(self, max_in_flight: int, shared: Shared) -> None:
+        self._max_in_flight, self._shared = max_in_flight, shared
         self._in_flight: set[int] = set()
         self._finished: TTLCache[int, bool] = TTLCache(REMEMBERED, REMEMBERED_SECONDS)
 
-    @contextmanager
-    def claim(self, update_id: int) -> Iterator[None]:
+    @property
+    def in_flight(self) -> int:
+        """How many updates are being worked on by this process."""
+        return len(self._in_flight)
+
+    @asynccontextmanager
+    async def claim(self, update_id: int) -> AsyncIterator[None]:
         """Hold an update while it is worked on; it counts as finished unless the work raises.
 
         Raises:
@@ -37,9 +49,45 @@ class Admission:
             raise Finished
         if update_id in self._in_flight or len(self._in_flight) >= self._max_in_flight:
             raise Busy
-        self._in_flight.add(update_id)
+        self._in_flight.add(update_id)  # before anything is waited for, so that no one else comes between
         try:
-            yield
+            async with self._lease(f"{self._shared.prefix}update:{update_id}"):
+                yield
             self._finished[update_id] = True
         finally:
             self._in_flight.discard(update_id)
+
+    @asynccontextmanager
+    async def _lease(self, key: str) -> AsyncIterator[None]:
+        """The claim for the other processes. Its lease is short and renewed, so that a killed process's
+        updates are soon free; one that stood still for longer may find its update taken by another, and
+        both answer it, which is better than neither."""
+
+        async def take(redis: Redis) -> bytes | None:
+            """None where it was free."""
+            while not await redis.set(key, WORKING, ex=LEASE_SECONDS, nx=True):
+                if holder := await redis.get(key):  # it may have expired just now
+                    return holder
+            return None
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(RENEWAL_SECONDS)
+                async with renewing:  # set anew rather than prolonged: Redis may have come back empty
+                    await self._shared.ask(lambda redis: redis.set(key, WORKING, ex=LEASE_SECONDS), None)
+
+        holder = await self._shared.ask(take, None)
+        if holder is not None:
+            raise Finished if holder == FINISHED else Busy
+        renewing = asyncio.Lock()
+        renewal = asyncio.create_task(renew())
+        try:
+            try:
+                yield
+            finally:
+                async with renewing:  # not in the middle of it, lest it come after what follows
+                    renewal.cancel()
+        except BaseException:
+            await self._shared.ask(lambda redis: redis.delete(key), None)
+            raise
+        await self._shared.ask(lambda redis: redis.set(key, FINISHED, ex=REMEMBERED_SECONDS), None)

@@ -1,16 +1,19 @@
-"""`application`, what gunicorn serves: Telegram's webhook, the demo page, health."""
+"""`application`, what gunicorn serves: Telegram's webhook, the demo page, health, metrics."""
 
 import asyncio
 import base64
 import hmac
 import json
 import logging
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from ipaddress import ip_network
 from pathlib import Path
 
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
@@ -23,10 +26,12 @@ from telegram import Update
 from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.ext import Application
 
-from bot import __version__, logs, replies
+from bot import __version__, journal, logs, replies
 from bot.admission import Admission, Busy, Finished
-from bot.conversation import ALLOWED_UPDATES, build_application
+from bot.conversation import ALLOWED_UPDATES, BUDGET_SECONDS, WORK_SECONDS, build_application
+from bot.limits import Limits, SlowDown
 from bot.settings import WEBHOOK_PATH, Settings, load
+from bot.shared import Shared
 from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.pool import AnalysisError, Pool
 from inference.words import describe
@@ -35,9 +40,8 @@ log = logging.getLogger(__name__)
 
 PAGE = Path(__file__).parent / "page"
 UPDATE_BYTES = 1_000_000  # of one update's JSON; real ones are a few thousand
-BUDGET_SECONDS = 25  # for one request; the platform's router cuts it off at 30
-WORK_SECONDS = 55  # for one update, should its request have been given up meanwhile
-SHUTDOWN_SECONDS = 3  # for work that outlasted its request; the platform kills soon after
+SHUTDOWN_SECONDS = 25  # from SIGTERM on, for work in flight; the platform kills at 30
+CONNECTIONS = 100  # that Telegram opens at most, to all dynos together
 RETRY_SECONDS = 2  # that Telegram is asked to wait before it sends an update again
 CONNECT_SECONDS = 5  # between attempts to reach Telegram at start
 REFUSED_SECONDS = 60  # likewise, after Telegram said no, as to a webhook that is not https
@@ -62,6 +66,7 @@ def create_application(settings: Settings) -> Starlette:
             Route("/about", about),
             Route("/analyze", analyze, methods=["POST"]),
             Route("/healthz", health),
+            Route("/metrics", metrics),
             Route(WEBHOOK_PATH, webhook, methods=["POST"]),
             Mount("/page", StaticFiles(directory=PAGE)),
         ],
@@ -70,12 +75,15 @@ def create_application(settings: Settings) -> Starlette:
         lifespan=lifespan,
     )
     app.state.settings = settings
-    app.state.admission = Admission(settings.max_in_flight)
+    app.state.shared = Shared(settings)
+    app.state.limits = Limits(settings, app.state.shared)
+    app.state.admission = Admission(settings.max_in_flight, app.state.shared)
     app.state.uploads = asyncio.Semaphore(UPLOADS)
     app.state.page_photos = asyncio.Semaphore(PAGE_PHOTOS)
     app.state.at_work: set[asyncio.Task] = set()
     app.state.telegram = None  # the bot, once it is connected
     app.state.telegram_status = "off"
+    app.state.stopping = None  # when SIGTERM came, in the event loop's time; see gunicorn.conf.py
     return app
 
 
@@ -83,8 +91,8 @@ def create_application(settings: Settings) -> Starlette:
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
     """Start the pool and connect to Telegram, both in the background so that the port binds at once."""
     settings = app.state.settings
-    app.state.pool = Pool(settings.inference_processes, settings.photo_seconds)
-    tasks = [asyncio.create_task(app.state.pool.warm_up())]
+    app.state.pool = Pool(settings.inference_processes, settings.photo_seconds, settings.photo_megabytes)
+    tasks = [asyncio.create_task(app.state.pool.warm_up()), asyncio.create_task(app.state.shared.watch())]
     if settings.token and settings.webhook:
         app.state.telegram_status = "connecting"
         tasks.append(asyncio.create_task(connect(app)))
@@ -95,17 +103,30 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     finally:
         for task in tasks:
             task.cancel()
-        if app.state.at_work:
-            await asyncio.wait(app.state.at_work, timeout=SHUTDOWN_SECONDS)
+        await asyncio.wait(tasks)
+        await finish(app)
         if app.state.telegram:
             await app.state.telegram.shutdown()
+        await app.state.shared.close()
         await asyncio.to_thread(app.state.pool.close)
+
+
+async def finish(app: Starlette) -> None:
+    """Let work that has outlasted its request come to its end; what can't is left to redelivery."""
+    now = asyncio.get_running_loop().time()
+    if app.state.at_work:
+        stopping = now if app.state.stopping is None else app.state.stopping
+        await asyncio.wait(app.state.at_work, timeout=max(0, stopping + SHUTDOWN_SECONDS - now))
+    for work in app.state.at_work:
+        work.cancel()  # which frees its claim
+    if app.state.at_work:
+        await asyncio.wait(app.state.at_work)
 
 
 async def connect(app: Starlette) -> None:
     """Log in to Telegram and set up the bot there; goes on trying until Telegram answers."""
     settings = app.state.settings
-    telegram = build_application(settings, app.state.pool)
+    telegram = build_application(settings, app.state.pool, app.state.limits)
     while True:
         try:
             await telegram.initialize()
@@ -114,7 +135,7 @@ async def connect(app: Starlette) -> None:
                 settings.webhook,
                 secret_token=settings.secret,
                 allowed_updates=ALLOWED_UPDATES,
-                max_connections=settings.max_in_flight,
+                max_connections=CONNECTIONS if settings.redis else settings.max_in_flight,
             )
         except InvalidToken:  # whose message holds the token
             log.critical("Telegram does not accept TELEGRAM_BOT_TOKEN; only the demo page works")
@@ -150,7 +171,7 @@ async def webhook(request: Request) -> Response:
     try:
         content = json.loads(await read_body(request, UPDATE_BYTES))
         update_id = content["update_id"]
-        if not isinstance(update_id, int):
+        if type(update_id) is not int:  # a bool is one, too
             raise TypeError
     except TooLarge:
         return PlainTextResponse("too large", 413)
@@ -158,7 +179,7 @@ async def webhook(request: Request) -> Response:
         return GONE
     except (ValueError, TypeError, KeyError, RecursionError):
         return PlainTextResponse("not an update", 400)
-    if state.telegram is None:
+    if state.telegram is None or state.stopping is not None:
         return later()
     try:
         update = Update.de_json(content, state.telegram.bot)
@@ -173,14 +194,13 @@ async def webhook(request: Request) -> Response:
     try:
         await asyncio.wait_for(asyncio.shield(work), BUDGET_SECONDS)
     except Finished:
-        pass
+        journal.turned_away("none", "repeated")
     except Busy:
+        journal.turned_away("none", "busy")
         return later()
     except RetryAfter as error:
-        log.warning("update %d: told to slow down; left to redelivery", update_id)
         return later(error.retry_after.total_seconds())
-    except (TelegramError, TimeoutError) as error:  # temporary ones; see conversation.Redelivered
-        log.warning("update %d: %s; left to redelivery", update_id, type(error).__name__)
+    except (TelegramError, TimeoutError):  # temporary ones; see conversation.Redelivered
         return later()
     return PlainTextResponse("ok")
 
@@ -194,54 +214,82 @@ def put_away(at_work: set[asyncio.Task], work: asyncio.Task) -> None:
 
 async def deliver(app: Starlette, update: Update) -> None:
     """Answer an update, holding its claim; redelivered meanwhile, it is found busy, and then finished."""
-    with app.state.admission.claim(update.update_id):
-        async with asyncio.timeout(WORK_SECONDS):
-            await app.state.telegram.process_update(update)
+    async with app.state.admission.claim(update.update_id), asyncio.timeout(WORK_SECONDS):
+        await app.state.telegram.process_update(update)
 
 
 async def analyze(request: Request) -> Response:
     """The demo page's photo: the body's bytes in, JSON with the faces and the annotated photo out."""
     state = request.app.state
-    if state.uploads.locked():
+    try:
+        await state.limits.address(client_address(request, state.settings.routers))
+    except SlowDown as refusal:
+        journal.turned_away("page", "slowed")
+        words, seconds = replies.slow_down(refusal.seconds), math.ceil(refusal.seconds)
+        return JSONResponse({"error": words}, 429, {"Retry-After": str(seconds)})
+    if state.uploads.locked() or state.stopping is not None:
+        journal.turned_away("page", "busy")
         return busy()
     async with state.uploads:
-        return await analyze_upload(request)
+        with journal.entry("page") as entry:
+            return await analyze_upload(request, entry)
 
 
-async def analyze_upload(request: Request) -> Response:
+async def analyze_upload(request: Request, entry: journal.Entry) -> Response:
     """Read a photo from the request's body, analyze it, and answer in JSON."""
     state = request.app.state
     try:
         async with asyncio.timeout(UPLOAD_SECONDS):
-            data = await read_body(request, MAX_BYTES)
+            with entry.stage("upload"):
+                data = await read_body(request, MAX_BYTES)
     except ClientDisconnect:
+        entry.end("blocked", "gone")
         return GONE
     except TooLarge:
-        return refusal(Reason.TOO_MANY_BYTES)
+        return refusal(Reason.TOO_MANY_BYTES, entry)
     except TimeoutError:
+        entry.end("refused", "slow_upload")
         return JSONResponse({"error": replies.SLOW_UPLOAD}, 408)
     start = time.perf_counter()
     try:
         async with asyncio.timeout(BUDGET_SECONDS), state.page_photos:
             analysis = await state.pool.analyze(data)
     except PhotoError as error:
-        return refusal(error.reason)
-    except AnalysisError:
+        return refusal(error.reason, entry)
+    except AnalysisError as error:
+        entry.end("failed", str(error))
         return JSONResponse({"error": replies.FAILED}, 422)
     except TimeoutError:
+        entry.end("busy", "queue")
         return busy()
-    milliseconds = round((time.perf_counter() - start) * 1000)
-    log.info("demo page: %d faces (%d ms)", len(analysis.faces), milliseconds)
+    entry.outcome, entry.faces = "answered", len(analysis.faces)
+    entry.seconds |= analysis.seconds
     return JSONResponse(
         {
             "width": analysis.width,
             "height": analysis.height,
-            "milliseconds": milliseconds,
+            "milliseconds": round((time.perf_counter() - start) * 1000),
             "summary": replies.summary(analysis.faces),
             "faces": [face.to_dict() | {"text": describe(face)} for face in analysis.faces],
             "image": "data:image/jpeg;base64," + base64.b64encode(analysis.jpeg).decode(),
         }
     )
+
+
+def client_address(request: Request, routers: int) -> str:
+    """Who sends a request. Each of the proxies in front adds the address that it sees to the end of
+    X-Forwarded-For; what stands before those is whatever the client likes to claim.
+
+    Of an IPv6 address only the network, 64 bits, which is what one household or one server has to itself.
+    """
+    claimed = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
+    seen = claimed[-routers].strip() if 0 < routers <= len(claimed) else ""
+    address = seen or (request.client.host if request.client else "")
+    try:
+        network = ip_network((address, 64 if ":" in address else 32), strict=False)
+    except ValueError:
+        return address
+    return str(network.network_address)
 
 
 async def page(request: Request) -> Response:
@@ -264,9 +312,25 @@ async def health(request: Request) -> Response:
         "status": "ok" if ready else "starting",
         "models_ready": ready,
         "telegram": state.telegram_status,
+        "redis": state.shared.status,
         "version": __version__,
     }
     return JSONResponse(status, 200 if ready else 503)
+
+
+async def metrics(request: Request) -> Response:
+    """Prometheus's view of this process, for who knows METRICS_TOKEN; without the setting there is none."""
+    state = request.app.state
+    token = state.settings.metrics_token
+    if token is None:
+        return PlainTextResponse("not found", 404)
+    given = request.headers.get("Authorization", "")
+    if not hmac.compare_digest(given.encode(), f"Bearer {token.get_secret_value()}".encode()):
+        return PlainTextResponse("wrong token", 401, {"WWW-Authenticate": "Bearer"})
+    journal.IN_FLIGHT.set(state.admission.in_flight)
+    journal.WAITING.set(state.pool.waiting)
+    journal.RESTARTS.set(state.pool.restarts)
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 async def failed(request: Request, error: Exception) -> Response:
@@ -306,8 +370,9 @@ def busy() -> Response:
     return JSONResponse({"error": replies.BUSY}, 503, {"Retry-After": str(RETRY_SECONDS)})
 
 
-def refusal(reason: Reason) -> Response:
+def refusal(reason: Reason, entry: journal.Entry) -> Response:
     """A photo that can't be read, in words."""
+    entry.end("refused", reason.name.lower())
     return JSONResponse({"error": replies.REFUSALS[reason]}, REFUSAL_STATUS.get(reason, 422))
 
 

@@ -2,14 +2,22 @@
 
 import asyncio
 import logging
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import TypeVar
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 from telegram import Animation, Chat, Document, Message, MessageEntity, PhotoSize, Update
 from telegram.constants import ChatAction
-from telegram.error import BadRequest, Forbidden, InvalidToken, NetworkError, RetryAfter, TelegramError
+from telegram.error import (
+    BadRequest,
+    ChatMigrated,
+    Forbidden,
+    InvalidToken,
+    NetworkError,
+    RetryAfter,
+    TelegramError,
+)
 from telegram.ext import (
     Application,
     ApplicationBuilder,
@@ -19,18 +27,26 @@ from telegram.ext import (
     filters,
 )
 
-from bot import replies
+from bot import journal, replies
+from bot.limits import Limits, SlowDown
 from bot.settings import Settings
 from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.pool import Analysis, AnalysisError, Pool
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 ALLOWED_UPDATES = [Update.MESSAGE]
 ACTION_SECONDS = 4.5  # Telegram shows a chat action for 5 s
-PATIENCE_SECONDS = 5  # the longest flood wait that is sat out; a longer one is left to redelivery
+BUDGET_SECONDS = 25  # for one update; the platform's router cuts its request off at 30
+WORK_SECONDS = 55  # for one update, should its request have been given up meanwhile
+REPLY_SECONDS = 3  # that must be left after a flood wait; else the update is left to redelivery
+AGAIN_SECONDS = 2  # before what must not be lost is sent once more
 API_SECONDS = 20  # that one call of the Bot API may take
 RETRY_SECONDS = (2, 10, 30)  # before an update that came by polling is worked on again
+NOBODY = ("chat not found", "not enough rights", "no rights", "chat_write_forbidden", "topic_closed")
+GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process
 ALBUM_SECONDS = 60  # that an album of which one photo was asked for is remembered
 
 
@@ -82,16 +98,24 @@ async def anything_else(update: Update, context: ContextTypes.DEFAULT_TYPE) -> N
 async def failed(update: object, context: ContextTypes.DEFAULT_TYPE) -> None:
     """An error that no handler expected: log it, then tell the person."""
     update_id = update.update_id if isinstance(update, Update) else None
-    if isinstance(context.error, Forbidden):
-        log.info("update %s: nobody to answer: %s", update_id, context.error)
-        return
     if update_id is None and isinstance(context.error, NetworkError):
         log.warning("Telegram could not be reached: %s", context.error)
         return
+    if _is_final(context.error):
+        journal.current().end("blocked", type(context.error).__name__)
+        return
     log.error("update %s failed", update_id, exc_info=context.error)
+    if isinstance(update, Update):
+        journal.current().end("failed", type(context.error).__name__)
     if isinstance(update, Update) and update.effective_message:
         with suppress(TelegramError):
             await _say(update.effective_message, replies.TROUBLE)
+
+
+def _is_final(error: BaseException) -> bool:
+    """Whether nobody is there to answer any more: blocked, removed, silenced, or gone."""
+    refused = isinstance(error, BadRequest) and any(words in error.message.lower() for words in NOBODY)
+    return refused or isinstance(error, Forbidden | ChatMigrated)
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -104,6 +128,11 @@ def is_temporary(error: BaseException) -> bool:
 class Redelivered(Application):
     """An application whose updates come by webhook: temporary errors leave `process_update`, so that
     the update is not acknowledged and Telegram sends it again."""
+
+    async def process_update(self, update: object) -> None:
+        chat = update.effective_chat
+        with journal.entry(chat.type if chat else "none", update.update_id):
+            await super().process_update(update)
 
     async def process_error(self, update, error, job=None, coroutine=None) -> bool:
         if update is not None and is_temporary(error):
@@ -128,7 +157,7 @@ class Polled(Redelivered):
             log.error("an update was given up: %s", error)
 
 
-def build_application(settings: Settings, pool: Pool) -> Application:
+def build_application(settings: Settings, pool: Pool, limits: Limits) -> Application:
     """The bot, wired up; not yet connected to Telegram."""
     builder = (
         ApplicationBuilder()
@@ -137,7 +166,7 @@ def build_application(settings: Settings, pool: Pool) -> Application:
         .base_file_url(f"{settings.api_url}/file/bot")
         .connection_pool_size(settings.max_in_flight * 2)  # an answer and its chat action at once
         .pool_timeout(API_SECONDS)
-        .read_timeout(API_SECONDS)
+        .read_timeout(WORK_SECONDS)  # given up sooner, an answer that only takes long would be given twice
         .write_timeout(API_SECONDS)
         .concurrent_updates(settings.max_in_flight)
     )
@@ -146,7 +175,8 @@ def build_application(settings: Settings, pool: Pool) -> Application:
     else:
         builder = builder.application_class(Polled)
     application = builder.build()
-    application.bot_data.update(settings=settings, pool=pool)
+    application.bot_data.update(settings=settings, pool=pool, limits=limits)
+    application.bot_data["given_up"] = LRUCache(GIVEN_UP)
 
     new = filters.UpdateType.MESSAGE  # not edited ones, which old updates may hold
     private, group = new & filters.ChatType.PRIVATE, new & filters.ChatType.GROUPS
@@ -219,34 +249,46 @@ def _image(message: Message) -> PhotoSize | Document | Animation | None:
 
 
 async def _answer(message: Message, update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
+    """Reply to a message with what its picture shows, unless who asks for it asks for too much."""
+    limits, sender = context.bot_data["limits"], update.effective_sender.id
+    try:
+        async with limits.user(sender), _uploading(message):
+            await _analyze(message, update, context)
+    except SlowDown as refusal:
+        journal.current().end("slowed", "photos_a_minute" if refusal.seconds else "photos_at_once")
+        if await limits.may_tell(sender):
+            await _say(message, replies.slow_down(refusal.seconds))
+
+
+async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """Analyze the picture of a message and reply to it with the annotated photo and the faces."""
-    start = time.perf_counter()
-    stages = {}
-    async with _uploading(message):
-        try:
+    entry, given_up = journal.current(), context.bot_data["given_up"]
+    try:
+        if (
+            update.update_id in given_up
+        ):  # and came again because nobody could be told; it would only crash again
+            raise AnalysisError(given_up[update.update_id])
+        with entry.stage("download"):
             data = await _download(_image(message))
-            stages["download"] = time.perf_counter() - start
-            analysis = await context.bot_data["pool"].analyze(data)
-        except PhotoError as error:
-            outcome = f"refused: {error.reason.name.lower()}"
-            await _say(message, replies.REFUSALS[error.reason])
-        except AnalysisError as error:
-            outcome = f"given up: {error}"
-            await _say(message, replies.FAILED)
-        else:
-            outcome = f"{len(analysis.faces)} faces"
-            stages |= analysis.seconds
-            await _show(message, analysis)
-    stages["total"] = time.perf_counter() - start
-    times = ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in stages.items())
-    log.info("update %d in a %s chat: %s (%s)", update.update_id, message.chat.type, outcome, times)
+        analysis = await context.bot_data["pool"].analyze(data)
+    except PhotoError as error:
+        entry.end("refused", error.reason.name.lower())
+        await _say(message, replies.REFUSALS[error.reason])
+    except AnalysisError as error:
+        given_up[update.update_id] = str(error)
+        entry.end("failed", str(error))
+        await _say(message, replies.FAILED)
+    else:
+        entry.faces = len(analysis.faces)
+        entry.seconds |= analysis.seconds
+        await _show(message, analysis)
 
 
 async def _download(image: PhotoSize | Document | Animation) -> bytes:
     if image.file_size and image.file_size > MAX_BYTES:
         raise PhotoError(Reason.TOO_MANY_BYTES)
     try:
-        file = await image.get_file()
+        file = await _patiently(image.get_file)
         return bytes(await file.download_as_bytearray())
     except InvalidToken:  # what the library makes of 404, so of a file that Telegram has no longer
         raise PhotoError(Reason.BROKEN) from None
@@ -263,7 +305,7 @@ async def _show(message: Message, analysis: Analysis) -> None:
         return
     caption, *rest = replies.captions(analysis.faces)
     try:
-        await _patiently(
+        await _reply(
             lambda: message.reply_photo(
                 analysis.jpeg, caption, do_quote=True, allow_sending_without_reply=True
             )
@@ -273,26 +315,45 @@ async def _show(message: Message, analysis: Analysis) -> None:
         await _say(message, caption)
     try:
         for text in rest:
-            await _say(message, text)
+            await _say(message, text, insist=True)
     except TelegramError as error:
         log.warning("the rest of a long answer was lost: %s", error)
 
 
-async def _say(message: Message, text: str) -> None:
+async def _say(message: Message, text: str, insist: bool = False) -> None:
     """Reply with a text."""
-    await _patiently(lambda: message.reply_text(text, do_quote=True, allow_sending_without_reply=True))
+    await _reply(lambda: message.reply_text(text, do_quote=True, allow_sending_without_reply=True), insist)
 
 
-async def _patiently(send) -> None:
-    """Call `send`, sitting out a short flood wait (error 429) once."""
-    try:
-        await send()
-    except RetryAfter as error:
-        seconds = error.retry_after.total_seconds()
-        if seconds > PATIENCE_SECONDS:
-            raise
-        await asyncio.sleep(seconds)
-        await send()
+async def _reply(send: Callable[[], Awaitable[Message]], insist: bool = False) -> None:
+    """Send a reply, and note that there was one."""
+    entry = journal.current()
+    with entry.stage("reply"):
+        await _patiently(send, insist)
+    if entry.outcome == "ignored":
+        entry.outcome = "answered"
+
+
+async def _patiently(call: Callable[[], Awaitable[T]], insist: bool = False) -> T:
+    """Call the Bot API, and again after a flood wait (error 429) that leaves time for it.
+
+    Args:
+        insist: also after any other temporary error, and for longer than one request lasts; for what
+            would be lost otherwise.
+    """
+    while True:
+        try:
+            return await call()
+        except (RetryAfter, NetworkError) as error:
+            if isinstance(error, RetryAfter):
+                wait = error.retry_after.total_seconds()
+            elif insist and is_temporary(error):
+                wait = AGAIN_SECONDS
+            else:
+                raise
+            if journal.current().age + wait + REPLY_SECONDS > (WORK_SECONDS if insist else BUDGET_SECONDS):
+                raise
+            await asyncio.sleep(wait)
 
 
 @asynccontextmanager

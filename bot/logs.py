@@ -22,7 +22,7 @@ class _Redacting(logging.Formatter):
 def configure(settings: Settings) -> None:
     """Set up the logging of this process, once, at its start."""
     handler = logging.StreamHandler()
-    handler.setFormatter(_Redacting([secret for secret in (settings.token, settings.secret) if secret]))
+    handler.setFormatter(_Redacting(settings.secrets))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines hold URLs, and those the token
     # Its DEBUG lines, and those of telegram.ext below it, hold whole messages, with names and texts.

@@ -1,5 +1,7 @@
 """All the bot's words. Pure functions: faces -> captions and messages."""
 
+import math
+
 from inference.errors import Reason
 from inference.faces import Face
 from inference.words import describe
@@ -84,6 +86,17 @@ def privacy(operator_contact: str) -> str:
         "no texts, no pictures. The chat itself is kept by Telegram, under Telegram's own terms.\n\n"
         f"Whom to ask: {contact}."
     )
+
+
+def slow_down(seconds: float) -> str:
+    """To who sends too many photos.
+
+    Args:
+        seconds: until the next one may come; 0 where it only has to wait for the answers to the others.
+    """
+    if not seconds:
+        return "I am still busy with your other photos. Please send this one again when you have the answers."
+    return f"That is a lot of photos! Please send the others again in {math.ceil(seconds)} seconds."
 
 
 def summary(faces: list[Face]) -> str:

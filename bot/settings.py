@@ -3,6 +3,7 @@
 import hashlib
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from pydantic.types import StringConstraints
@@ -21,8 +22,16 @@ ADVICE = {
     "log_level": "must be DEBUG, INFO, WARNING or ERROR",
     "inference_processes": "must be a number from 1 to 16",
     "photo_seconds": "must be a number of seconds from 1 to 20",
+    "photo_megabytes": "must be a number from 100 to 10000",
     "max_in_flight": "must be a number from 1 to 100",
     "operator_contact": "must be at most 200 characters",
+    "user_photos_a_minute": "must be a number from 1 to 1000",
+    "user_photos_at_once": "must be a number from 1 to 100",
+    "page_photos_a_minute": "must be a number from 1 to 1000",
+    "proxies": "must be the number of proxies in front of the service, from 0 to 5",
+    "redis_url": "must look like redis://:password@example.com:6379/0, or rediss:// for TLS",
+    "metrics_token": "must be 16 to 256 visible characters",
+    "dyno": "is set by Heroku",
 }
 
 
@@ -53,8 +62,16 @@ class Settings(BaseSettings):
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(str.upper)] = "INFO"
     inference_processes: int = Field(1, ge=1, le=16)
     photo_seconds: float = Field(12, ge=1, le=20)  # that one photo may take in its process
+    photo_megabytes: int = Field(500, ge=100, le=10_000)  # of memory that it may take there, likewise
     max_in_flight: int = Field(32, ge=1, le=100)  # updates worked on at once; also Telegram's max_connections
     operator_contact: str = Field("", max_length=200)  # shown in /privacy
+    user_photos_a_minute: int = Field(30, ge=1, le=1000)  # of one person
+    user_photos_at_once: int = Field(10, ge=1, le=100)  # of one person; an album has 10
+    page_photos_a_minute: int = Field(30, ge=1, le=1000)  # of one address, on the demo page
+    proxies: int | None = Field(None, ge=0, le=5)  # that add to X-Forwarded-For; see `routers`
+    redis_url: _secret(r"rediss?://\S+") | None = None
+    metrics_token: _secret(r"[!-~]{16,256}") | None = None
+    dyno: str | None = None  # set by Heroku, and nowhere else
 
     @property
     def token(self) -> str | None:
@@ -80,6 +97,29 @@ class Settings(BaseSettings):
         if self.webhook_secret:
             return self.webhook_secret.get_secret_value()
         return self.token and hashlib.sha256(f"webhook secret of {self.token}".encode()).hexdigest()
+
+    @property
+    def redis(self) -> str | None:
+        """The address of Redis, with its password."""
+        return self.redis_url and self.redis_url.get_secret_value()
+
+    @property
+    def redis_options(self) -> dict[str, str]:
+        """For the client, besides the address, which overrules them."""
+        # Heroku's Redis has a certificate of its own making, which nobody can verify.
+        return {"ssl_cert_reqs": "none"} if self.dyno and self.redis.startswith("rediss:") else {}
+
+    @property
+    def routers(self) -> int:
+        """How many proxies in front of the service add the client's address to X-Forwarded-For."""
+        return self.proxies if self.proxies is not None else int(self.dyno is not None)
+
+    @property
+    def secrets(self) -> list[str]:
+        """All that no log may show."""
+        metrics = self.metrics_token and self.metrics_token.get_secret_value()
+        password = self.redis and urlsplit(self.redis).password
+        return [secret for secret in (self.token, self.secret, metrics, password) if secret]
 
 
 def load() -> Settings:

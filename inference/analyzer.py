@@ -28,7 +28,11 @@ class FaceAnalyzer:
         Returns:
             Faces left to right, in pixels of `image`.
         """
-        return self._read(image, self._detector.detect(image))
+        return self.read(image, self.detect(image))
+
+    def detect(self, image: np.ndarray) -> list[Detection]:
+        """The first half of `analyze`: where the faces are, left to right."""
+        return self._detector.detect(image)
 
     def analyze_crop(self, image: np.ndarray) -> list[Face]:
         """Take the whole picture as one face, such as a FER2013 picture or a UTKFace chip.
@@ -43,9 +47,10 @@ class FaceAnalyzer:
         height, width = image.shape[:2]
         whole = BoundingBox(0, 0, width, height)
         average = Keypoints(*map(tuple, default_points(width, height).tolist()))
-        return self._read(image, [self._detector.locate(image) or Detection(whole, 0.0, average)])
+        return self.read(image, [self._detector.locate(image) or Detection(whole, 0.0, average)])
 
-    def _read(self, image: np.ndarray, detections: list[Detection]) -> list[Face]:
+    def read(self, image: np.ndarray, detections: list[Detection]) -> list[Face]:
+        """The second half of `analyze`: what those faces look like."""
         landmarks = np.array([points(detection.keypoints) for detection in detections])
         readings = self._attributes.read(image, landmarks)
         return [

@@ -3,24 +3,22 @@
 import io
 import math
 import struct
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from pillow_heif import register_heif_opener
 
+from inference import memory
 from inference.errors import MAX_BYTES, PhotoError, Reason
 
 MAX_PIXELS = 100_000_000  # by the header
 MAX_MEMORY = 200_000_000  # bytes that decoding may take, as estimated from the header
 MEMORY_CEILING = 300_000_000  # bytes that decoding gets, whatever the header says
 MIN_SIDE = 16  # pixels
+MAX_SCANS = 1000  # of a JPEG; each goes over the whole picture, 20 bytes over 42 megapixels in 3 ms
 MAX_RATIO = 20  # longer side to shorter side; Telegram's limit for photos
 MAX_SIDE = 2560  # pixels; Telegram shows photos up to this size, and detection works at half of it
 
@@ -85,7 +83,9 @@ def read_photo(data: bytes) -> Photo:
     if len(data) > MAX_BYTES:
         raise PhotoError(Reason.TOO_MANY_BYTES)
     try:
-        with warnings.catch_warnings(), _memory_ceiling():
+        # The header's size cannot be trusted in HEIF and AVIF, where a crop, a tile, the alpha channel or the
+        # coded picture itself may be of any size: 2 kB that call themselves 16 x 16 take 300 MB to decode.
+        with warnings.catch_warnings(), memory.at_most(MEMORY_CEILING):
             warnings.simplefilter("ignore")  # Pillow's, about odd metadata and sizes that are allowed here
             return _decode(data)
     except PhotoError:
@@ -97,29 +97,6 @@ def read_photo(data: bytes) -> Photo:
         raise PhotoError(Reason.TOO_MANY_PIXELS) from None
     except Exception:  # decoders let through whatever their parsing stumbles over
         raise PhotoError(Reason.BROKEN) from None
-
-
-@contextmanager
-def _memory_ceiling() -> Iterator[None]:
-    """Let the process allocate only MEMORY_CEILING more; beyond it allocations fail, and so does decoding.
-
-    The header's size cannot be trusted in HEIF and AVIF, where a crop, a tile, the alpha channel or
-    the coded picture itself may be of any size: 2 kB that call themselves 16 x 16 take 300 MB to decode.
-    """
-    if sys.platform != "linux":  # the only system that counts what RLIMIT_DATA limits
-        yield
-        return
-    import resource  # does not exist everywhere
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    data_pages = int(Path("/proc/self/statm").read_text().split()[5])
-    ceiling = data_pages * resource.getpagesize() + MEMORY_CEILING
-    lowest = min(limit for limit in (ceiling, soft, hard) if limit != resource.RLIM_INFINITY)
-    resource.setrlimit(resource.RLIMIT_DATA, (lowest, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
 
 
 def _decode(data: bytes) -> Photo:
@@ -161,6 +138,9 @@ def _check(data: bytes, image: Image.Image, width: int, height: int) -> None:
         raise PhotoError(Reason.TOO_SMALL)
     if width * height > MAX_PIXELS or _memory(data, image, width, height) > MAX_MEMORY:
         raise PhotoError(Reason.TOO_MANY_PIXELS)
+    # Counted in all of the file, of which other bytes may look like a scan: by chance 300 or so of 20 MB.
+    if image.format == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:
+        raise PhotoError(Reason.BROKEN)
     if image.mode == "F":  # what is white in floating point is anybody's guess
         raise PhotoError(Reason.BROKEN)
     if image.format == "HEIF" and _is_cut_short(data):

@@ -9,18 +9,27 @@ import logging
 import multiprocessing
 import os
 import signal
+import sys
 import time
+from collections.abc import Coroutine
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pebble
 from pebble.common import CONSTS
 
+from inference import memory
+from inference.errors import PhotoError
 from inference.faces import Face
 
 log = logging.getLogger(__name__)
 
+LOADING_SECONDS = 120  # that the models may take to load
+SPARE_SECONDS = 5  # beyond its time, after which a photo that neither ends nor times out counts as lost
 RETRY_SECONDS = 5  # between attempts to load the models, should that fail
+OUT_OF_MEMORY = 71  # exit status of a process that is
 CONSTS.term_timeout = 0.5  # seconds that pebble gives a hung process before it kills it
 
 # Has glibc's malloc give large blocks back to the system at once; without it a process keeps 180 MB more.
@@ -28,7 +37,8 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"
 
 
 class AnalysisError(Exception):
-    """The photo crashed its process or took longer than it may; the photo is at fault, not the caller."""
+    """The photo was given up, as `timed_out`, `out_of_memory`, `crashed` or `error`; it is at fault, not the
+    caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +49,7 @@ class Analysis:
         width, height: of the upright photo as sent, pixels.
         faces: left to right, in pixels of that photo.
         jpeg: the annotated photo, its longest side at most intake.MAX_SIDE pixels.
-        seconds: spent in each stage.
+        seconds: spent in each stage: wait (for a free process), decode, detect, attributes, draw.
     """
 
     width: int
@@ -50,112 +60,183 @@ class Analysis:
 
 
 class Pool:
-    """Processes that each hold the models and analyze one photo at a time."""
+    """Processes that each hold the models and analyze one photo at a time.
 
-    def __init__(self, processes: int = 1, seconds: float = 12) -> None:
+    Attributes:
+        waiting: photos for which no process is free.
+    """
+
+    def __init__(self, processes: int = 1, seconds: float = 12, megabytes: int = 500) -> None:
         """
         Args:
             processes: each takes about 300 MB of memory.
             seconds: that one photo may take, not counting its wait for a free process.
+            megabytes: of memory that one photo may take, beyond that of the models.
         """
-        self._processes, self._seconds = processes, seconds
-        # Photos wait here and not in pebble's pipe, where a canceled one would cost its process.
-        self._free = asyncio.Semaphore(processes)
-        self._pool = self._start()
-        self._warming: asyncio.Task | None = None
-        self.restarts = 0
-        self.ready = False
+        self._seconds = seconds
+        self._processes = [_Process(megabytes) for _ in range(processes)]
+        self._idle: asyncio.Queue[_Process] = asyncio.LifoQueue()  # what few photos there are keep one warm
+        self._tasks: set[asyncio.Task] = set()
+        self._closed = False
+        self.waiting = 0
+
+    @property
+    def ready(self) -> bool:
+        """Whether a process has loaded the models."""
+        return any(process.loaded for process in self._processes)
+
+    @property
+    def restarts(self) -> int:
+        """How many processes had to be replaced."""
+        return sum(process.restarts for process in self._processes)
 
     async def warm_up(self) -> None:
-        """Return when a process has loaded the models; `ready` is true from then on."""
-        while True:
-            try:
-                await self._run(_load)
-            except AnalysisError:
-                log.error("the models could not be loaded; trying again in %d s", RETRY_SECONDS)
-                await asyncio.sleep(RETRY_SECONDS)
-            else:
-                self.ready = True
-                return
+        """Start the processes; return when each has loaded the models."""
+        await asyncio.gather(*map(self._load, self._processes))
 
     async def analyze(self, data: bytes) -> Analysis:
-        """Analyze an encoded photo.
+        """Analyze an encoded photo. Whoever waits may give up waiting; the work goes on to its end.
 
         Raises:
             errors.PhotoError: it can't be read as a photo.
-            AnalysisError: its process died of it or took too long.
+            AnalysisError: its process died of it, or took too long or too much memory.
         """
+        start = time.perf_counter()
+        self.waiting += 1
         try:
-            return await self._run(_analyze, data)
-        except AnalysisError:
-            if self.ready:
-                self.ready = False
-                self._warming = asyncio.create_task(self.warm_up())
-            raise
+            process = await self._idle.get()
+        finally:
+            self.waiting -= 1
+        seconds = {"wait": time.perf_counter() - start}
+        analysis = await asyncio.shield(self._keep(self._analyze(process, data)))
+        return replace(analysis, seconds=seconds | analysis.seconds)
 
     def close(self) -> None:
         """Stop the processes, whatever they do."""
+        self._closed = True
+        for process in self._processes:
+            process.stop()
+
+    async def _analyze(self, process: "_Process", data: bytes) -> Analysis:
+        try:
+            try:
+                return await process.run(_analyze, data, seconds=self._seconds)
+            except BrokenProcessPool:
+                # It died while it had nothing to do, or before anybody learned what it did. The photo is
+                # likely innocent, so it gets one more chance.
+                await process.load()
+                return await process.run(_analyze, data, seconds=self._seconds)
+        except BrokenProcessPool:
+            raise AnalysisError("crashed") from None
+        finally:
+            if process.loaded:
+                self._idle.put_nowait(process)
+            elif not self._closed:
+                self._keep(self._load(process))
+
+    async def _load(self, process: "_Process") -> None:
+        while not self._closed:
+            try:
+                await process.load()
+            except (AnalysisError, BrokenProcessPool):
+                log.error("the models could not be loaded; trying again in %d s", RETRY_SECONDS)
+                await asyncio.sleep(RETRY_SECONDS)
+            else:
+                self._idle.put_nowait(process)
+                return
+
+    def _keep(self, work: Coroutine) -> asyncio.Task:
+        """Run something that nobody may be waiting for."""
+
+        def done(task: asyncio.Task) -> None:
+            self._tasks.discard(task)
+            if not task.cancelled():
+                task.exception()  # looked at
+
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(done)
+        return task
+
+
+class _Process:
+    """A process with the models, replaced when it dies or hangs.
+
+    Each has a pebble pool to itself: in a common one, a process that is killed while it takes its photo
+    leaves the lock of the pipe to the others taken.
+
+    Attributes:
+        loaded: whether it holds the models.
+        restarts: how often it had to be replaced.
+    """
+
+    def __init__(self, megabytes: int) -> None:
+        self._megabytes = megabytes
+        self._pool = self._start()
+        self.loaded = False
+        self.restarts = 0
+
+    def stop(self) -> None:
         self._pool.stop()
         self._pool.join()
+
+    async def load(self) -> None:
+        """Load the models.
+
+        Raises:
+            AnalysisError, BrokenProcessPool: that failed.
+        """
+        await self.run(_load, seconds=LOADING_SECONDS)
+        self.loaded = True
+
+    async def run(self, function, *arguments, seconds: float):
+        """Call a function in the process, and replace the process should that fail.
+
+        Raises:
+            AnalysisError: the process died of it or took too long.
+            BrokenProcessPool: it died before it began.
+        """
+        watch = asyncio.timeout(seconds + SPARE_SECONDS)
+        try:
+            async with watch:
+                return await asyncio.wrap_future(self._pool.schedule(function, arguments, timeout=seconds))
+        except TimeoutError:
+            failure = AnalysisError("timed_out")
+        except pebble.ProcessExpired as error:
+            failure = AnalysisError("out_of_memory" if error.exitcode == OUT_OF_MEMORY else "crashed")
+        except RuntimeError:  # BrokenProcessPool is one; so is what a broken pool raises from then on
+            failure = BrokenProcessPool("died")
+        log.error("an inference process is replaced: %s", failure)
+        self.loaded = False
+        self.restarts += 1
+        if watch.expired() or isinstance(failure, BrokenProcessPool):  # else pebble has replaced it
+            await asyncio.to_thread(self.stop)
+            self._pool = self._start()
+        raise failure
 
     def _start(self) -> pebble.ProcessPool:
         os.environ.update(MEMORY)  # for the processes; nothing of it concerns this one, which runs already
         # Spawned, not forked: a fork of a process with threads can deadlock.
         context = multiprocessing.get_context("spawn")
         return pebble.ProcessPool(
-            self._processes, initializer=_prepare, initargs=(os.getpid(),), context=context
+            1, initializer=_prepare, initargs=(os.getpid(), self._megabytes), context=context
         )
-
-    async def _run(self, function, *arguments):
-        """Call a function in a process. Whoever waits may give up waiting; the call goes on to its end."""
-        await self._free.acquire()
-        call = asyncio.create_task(self._call(function, *arguments))
-        call.add_done_callback(self._finish)
-        return await asyncio.shield(call)
-
-    def _finish(self, call: asyncio.Task) -> None:
-        self._free.release()
-        if not call.cancelled():
-            call.exception()  # looked at, should nobody wait for it any more
-
-    async def _call(self, function, *arguments):
-        try:
-            return await self._schedule(function, *arguments)
-        except BrokenProcessPool:
-            # A process died while it had nothing to do, or before the pool learned what it did. The
-            # photo is likely innocent, so it gets one more chance in a new pool.
-            try:
-                return await self._schedule(function, *arguments)
-            except BrokenProcessPool as error:
-                raise AnalysisError("broken again") from error
-
-    async def _schedule(self, function, *arguments):
-        pool = self._pool
-        try:
-            return await asyncio.wrap_future(pool.schedule(function, arguments, timeout=self._seconds))
-        except (TimeoutError, pebble.ProcessExpired) as error:
-            self.restarts += 1
-            log.error("a photo was given up: %s", type(error).__name__)
-            raise AnalysisError(type(error).__name__) from error
-        except RuntimeError as error:  # BrokenProcessPool is one; so is what a stopped pool raises
-            if pool is self._pool and not pool.active:
-                log.error("the process pool broke and is replaced")
-                self.restarts += 1
-                self._pool = self._start()
-                pool.stop()
-            raise BrokenProcessPool from error
 
 
 _analyzer = None  # of this process, once loaded
 
 
-def _prepare(parent: int) -> None:
+def _prepare(parent: int, megabytes: int) -> None:
     """Run first in each process."""
     # The platform sends SIGTERM to every process at once; the parent lets photos in flight finish.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     logging.getLogger("PIL").setLevel(logging.CRITICAL)  # it complains of odd photos, which are no news here
-    _end_with(parent)
+    if sys.platform == "linux":
+        _end_with(parent)
+        with suppress(OSError):  # the first to go, should the machine's memory run out
+            Path("/proc/self/oom_score_adj").write_text("500")
     _load()
+    memory.limit(megabytes * 2**20)
 
 
 def _end_with(parent: int) -> None:
@@ -176,6 +257,19 @@ def _load() -> None:
 
 
 def _analyze(data: bytes) -> Analysis:
+    """Only exceptions of our own leave the process: any other would have the parent import its library."""
+    try:
+        return _annotate(data)
+    except PhotoError:
+        raise
+    except Exception as error:
+        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+            os._exit(OUT_OF_MEMORY)
+        log.exception("a photo could not be analyzed")
+        raise AnalysisError("error") from None
+
+
+def _annotate(data: bytes) -> Analysis:
     from inference.drawing import draw, encode_jpeg
     from inference.faces import rescale
     from inference.intake import read_photo
@@ -183,8 +277,10 @@ def _analyze(data: bytes) -> Analysis:
     watch = _Watch()
     photo = read_photo(data)
     watch.lap("decode")
-    faces = _analyzer.analyze(photo.image)
-    watch.lap("analyze")
+    detections = _analyzer.detect(photo.image)
+    watch.lap("detect")
+    faces = _analyzer.read(photo.image, detections)
+    watch.lap("attributes")
     jpeg = encode_jpeg(draw(photo.image, faces))
     watch.lap("draw")
     faces = [rescale(face, photo.width / photo.image.shape[1]) for face in faces]

@@ -1,6 +1,7 @@
 """What several tests share: a portrait, the analyzer, the service as it is deployed."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -83,11 +84,17 @@ class Service:
 PROCFILE = (ROOT / "Procfile").read_text().removeprefix("web:").split()
 
 
-def start_service(log: Path, command: list[str] = PROCFILE, **settings: str) -> Service:
-    """A command of Python's, on a free port, with nothing but these settings."""
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return probe.getsockname()[1]
+
+
+def start_service(
+    log: Path, command: list[str] = PROCFILE, *, port: int | None = None, **settings: str
+) -> Service:
+    """A command of Python's, on this port or a free one, with nothing but these settings."""
+    port = port or free_port()
     environment = {"PATH": os.environ["PATH"], "PORT": str(port), "WEB_CONCURRENCY": "2"} | settings
     with log.open("w") as stream:
         process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment, stderr=stream)
@@ -103,7 +110,7 @@ def stop_service(service: Service) -> int:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory):
     """The service without a token: the demo page alone."""
-    service = start_service(tmp_path_factory.mktemp("service") / "log")
+    service = start_service(tmp_path_factory.mktemp("service") / "log", PAGE_PHOTOS_A_MINUTE="1000")
     service.wait_until(lambda health: health["models_ready"])
     yield service
     stop_service(service)
@@ -111,6 +118,7 @@ def service(tmp_path_factory):
 
 TOKEN = "123456:TEST-token-of-the-test-server_0123456789"
 SECRET = "a-secret_of-the-tests"
+METRICS_TOKEN = "a-token-of-the-tests'-prometheus"
 
 
 @pytest.fixture(scope="session")
@@ -130,8 +138,57 @@ def bot(telegram, tmp_path_factory):
         WEBHOOK_URL="https://faces.example.com",
         WEBHOOK_SECRET=SECRET,
         OPERATOR_CONTACT="@the_operator",
+        METRICS_TOKEN=METRICS_TOKEN,
     )
     telegram.gateway = service.url
     service.wait_until(lambda health: health["models_ready"] and health["telegram"] == "connected")
     yield service
     stop_service(service)
+
+
+class RedisServer:
+    """Debian's redis-server on a port of its own, empty at each start, writing nothing to the disk."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        """
+        Args:
+            folder: of its log, and of nothing else.
+            options: more of its command line's.
+        """
+        if shutil.which("redis-server") is None:
+            pytest.skip("redis-server is not installed (make programs installs Debian's)")
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.log = folder / "redis.log"
+        self._command = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._command += ["--dir", str(folder), *options]
+
+    def start(self, tls: bool = False) -> None:
+        """Return once it takes connections, of TLS alone or of plain TCP."""
+        port = ["--tls-port", str(self.port), "--port", "0"] if tls else ["--port", str(self.port)]
+        with self.log.open("a") as stream:
+            self.process = subprocess.Popen([*self._command, *port], stdout=stream, stderr=stream)
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise AssertionError(self.log.read_text())
+
+    def stop(self) -> None:
+        """Kill it, with all it knew; it may be started again on the same port."""
+        self.process.kill()
+        self.process.wait()
+
+
+@pytest.fixture
+def redis_server(tmp_path):
+    """A running Redis for one test alone; its `url` is for REDIS_URL."""
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()

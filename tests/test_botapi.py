@@ -983,6 +983,19 @@ def test_answer_is_lost_after_the_work_was_done(server: BotApi) -> None:
     assert [sent.text for sent in server.sent] == ["x"]
 
 
+def test_answer_lags_behind_the_work(server: BotApi) -> None:
+    server.fail("sendMessage", lag=0.6)
+    answer = threading.Thread(target=post, args=(server, "sendMessage"), kwargs={"chat_id": ANN, "text": "x"})
+    answer.start()
+    server.wait_for(lambda: server.sent)
+    assert server.underway == 1
+    answer.join()
+    server.wait_for(lambda: server.underway == 0)
+    server.fail("sendMessage", status=500)
+    server.recover()
+    assert post(server, "sendMessage", chat_id=ANN, text="y").status_code == 200
+
+
 def test_scripted_delay_and_failing_download(server: BotApi) -> None:
     server.fail("getMe", delay=0.4)
     started = time.monotonic()

@@ -3,15 +3,21 @@
 import base64
 import concurrent.futures
 import io
+import itertools
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.requests import Request
 
 from bot import __version__, replies
+from bot.asgi import client_address
 from inference.errors import MAX_BYTES
-from tests.conftest import SECRET, start_service, stop_service
+from tests.botapi import BotApi
+from tests.conftest import METRICS_TOKEN, SECRET, Service, start_service, stop_service
 
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
 
@@ -25,7 +31,13 @@ def encode(image: np.ndarray, form: str = "JPEG") -> bytes:
 def test_health_says_what_runs(service):
     answer = httpx.get(f"{service.url}/healthz")
     assert answer.status_code == 200
-    assert answer.json() == {"status": "ok", "models_ready": True, "telegram": "off", "version": __version__}
+    assert answer.json() == {
+        "status": "ok",
+        "models_ready": True,
+        "telegram": "off",
+        "redis": "off",
+        "version": __version__,
+    }
 
 
 def test_the_page_s_photo_is_answered_with_faces_and_a_picture(service, astronaut):
@@ -77,6 +89,68 @@ def test_answers_carry_security_headers_and_no_cors(service):
         assert headers["content-security-policy"].startswith("default-src 'none'")
         assert headers["x-content-type-options"] == "nosniff"
         assert "access-control-allow-origin" not in headers
+
+
+def test_metrics_are_for_who_knows_their_token(bot, service, telegram, astronaut):
+    assert telegram.deliver(telegram.send_photo(99, encode(astronaut))) == 200
+    assert httpx.get(f"{service.url}/metrics").status_code == 404  # without the setting
+    for wrong in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {METRICS_TOKEN}"}):
+        assert httpx.get(f"{bot.url}/metrics", headers=wrong).status_code == 401
+    answer = httpx.get(f"{bot.url}/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+    assert answer.status_code == 200
+    samples = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert samples["faces_updates_total", "private", "answered"] >= 1
+    assert samples["faces_photos_total", "private"] >= 1
+    assert samples["faces_found_total", "private"] >= samples["faces_photos_total", "private"]
+    for stage in ("download", "decode", "detect", "attributes", "draw", "reply"):
+        assert samples["faces_stage_seconds_sum", stage] > 0
+    for gauge in ("faces_updates_in_flight", "faces_photos_waiting", "faces_pool_restarts"):
+        assert samples[gauge,] == 0
+    assert not any(secret in answer.text for secret in (SECRET, METRICS_TOKEN, telegram.token, "user99"))
+
+
+def test_one_address_can_t_fill_the_page_with_photos(tmp_path):
+    """Behind one proxy, as at Heroku; what the client itself says of its address counts for nothing."""
+    service = start_service(tmp_path / "log", PAGE_PHOTOS_A_MINUTE="2", DYNO="web.1")
+    service.wait_until(lambda health: True)
+
+    def send(*addresses: str) -> httpx.Response:
+        headers = [("X-Forwarded-For", address) for address in addresses]
+        return httpx.post(f"{service.url}/analyze", content=bytes(MAX_BYTES + 1), headers=headers, timeout=60)
+
+    assert send("192.0.2.1").status_code == 413
+    assert send("203.0.113.9, 192.0.2.1").status_code == 413
+    answer = send("203.0.113.10", "198.51.100.7, 192.0.2.1")
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["Retry-After"]) <= 60
+    assert "a lot of photos" in answer.json()["error"]
+    assert send("192.0.2.2").status_code == 413
+    stop_service(service)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "routers", "address"),
+    [
+        ([], 0, "127.0.0.1"),
+        (["192.0.2.1"], 0, "127.0.0.1"),  # anybody could say so
+        ([], 1, "127.0.0.1"),
+        (["192.0.2.1"], 1, "192.0.2.1"),
+        (["203.0.113.9,192.0.2.1"], 1, "192.0.2.1"),
+        (["203.0.113.9", "192.0.2.1"], 1, "192.0.2.1"),
+        (["203.0.113.9, 192.0.2.1, 10.0.0.1"], 2, "192.0.2.1"),
+        (["192.0.2.1"], 2, "127.0.0.1"),
+        (["2001:db8:1:2:3:4:5:6"], 1, "2001:db8:1:2::"),
+        (["nonsense"], 1, "nonsense"),
+    ],
+)
+def test_the_address_of_a_client(forwarded, routers, address):
+    headers = [(b"x-forwarded-for", value.encode()) for value in forwarded]
+    request = Request({"type": "http", "headers": headers, "client": ("127.0.0.1", 5000)})
+    assert client_address(request, routers) == address
 
 
 def test_without_a_token_there_is_no_webhook_to_talk_to(service):
@@ -137,3 +211,59 @@ def test_sigterm_lets_photos_in_flight_finish(tmp_path, astronaut):
         assert not all(future.done() for future in waiting)
         assert stop_service(service) == 0
         assert [len(future.result().json()["faces"]) for future in waiting] == [20, 20, 20]
+
+
+def test_after_sigterm_nothing_new_is_taken_and_what_is_in_flight_is_answered(tmp_path):
+    with BotApi() as telegram:
+        service = start_bot(tmp_path / "log", telegram)
+        telegram.gateway = service.url
+        telegram.fail("sendMessage", delay=8)
+        telegram.send_text(7, "/start")
+        delivery = telegram.start_delivery(60)
+        telegram.wait_for(lambda: telegram.underway)
+        with httpx.Client(base_url=service.url, headers={SECRET_HEADER: SECRET}) as kept:
+            numbers = itertools.count(1)
+
+            def knock() -> int:
+                return kept.post("/telegram", json={"update_id": next(numbers)}).status_code
+
+            assert knock() == 200
+            service.process.terminate()
+            while (status := knock()) == 200:
+                pass
+            assert status == 503
+        assert service.process.wait(40) == 0
+        assert delivery.result()
+        assert [answer.text for answer in telegram.sent] == [replies.START]
+        assert telegram.webhook.url  # for the dynos that go on
+
+
+def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, redis_server):
+    with BotApi(rate_limits=True) as telegram:
+        first, second = (start_bot(tmp_path / name, telegram, REDIS_URL=redis_server.url) for name in "ab")
+        for service in (first, second):
+            service.wait_until(lambda health: (health["telegram"], health["redis"]) == ("connected",) * 2)
+        assert telegram.webhook.max_connections == 100
+        telegram.gateway = first.url
+        update = telegram.send_text(7, "/start")
+        assert telegram.deliver(update) == 200
+        assert stop_service(first) == 0
+        telegram.gateway = second.url
+        assert telegram.deliver(update) == 200
+        assert telegram.deliver(telegram.send_text(8, "/help")) == 200
+        assert [answer.text for answer in telegram.sent] == [replies.START, replies.HELP]
+        stop_service(second)
+
+
+def start_bot(log: Path, telegram: BotApi, **settings: str) -> Service:
+    """A service with a token; returns once it is connected, though its models are still loading."""
+    service = start_service(
+        log,
+        TELEGRAM_BOT_TOKEN=telegram.token,
+        TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
+        WEBHOOK_URL="https://faces.example.com",
+        WEBHOOK_SECRET=SECRET,
+        **settings,
+    )
+    service.wait_until(lambda health: health["telegram"] == "connected")
+    return service

@@ -76,6 +76,29 @@ def test_a_photo_comes_back_annotated(telegram, person, astronaut):
     assert any((action.chat_id, action.action) == (person, "upload_photo") for action in telegram.actions)
 
 
+def test_an_update_is_one_line_in_the_log(telegram, bot, person, astronaut):
+    updates = [
+        telegram.send_photo(person, encode(astronaut)),
+        telegram.send_text(person, "/start"),
+        telegram.send_document(person, b"a secret diary", "diary.txt", "application/octet-stream"),
+        telegram.send_text(GROUP, "/dance"),
+    ]
+    for update in updates:
+        assert telegram.deliver(update) == 200
+    log = bot.log.read_text()
+    photo, start, diary, dance = (
+        re.findall(rf".*update={update['update_id']} .*", log) for update in updates
+    )
+    seconds = r"\d+\.\d{3}"
+    stages = ("download", "wait", "decode", "detect", "attributes", "draw", "reply", "total")
+    times = " ".join(f"{stage}={seconds}" for stage in stages)
+    assert re.fullmatch(rf"INFO .*: update=\d+ chat=private outcome=answered faces=1 {times}", *photo)
+    assert "chat=private outcome=answered reply=" in "".join(start)
+    assert "chat=private outcome=refused kind=not_an_image download=" in "".join(diary)
+    assert re.search(r"chat=group outcome=ignored total=\S+$", *dance)
+    assert not any(text in log for text in (str(person), "diary", "user"))
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "HEIF", "BMP", "TIFF", "GIF"])
 def test_an_image_sent_as_a_file(telegram, person, astronaut, form):
     update = telegram.send_document(
@@ -112,7 +135,7 @@ def test_a_crowd_gets_every_line(telegram, person, astronaut):
 
 def test_every_photo_of_an_album_is_answered(telegram, person, astronaut):
     album = telegram.send_album(
-        person, [encode(astronaut), encode(astronaut[:, ::-1]), encode(astronaut[:300])]
+        person, [encode(astronaut), encode(astronaut[:, ::-1])] + [encode(astronaut[:300])] * 8
     )
     before = len(telegram.sent)
     assert telegram.run_delivery(60)
@@ -272,7 +295,14 @@ def test_a_second_delivery_makes_no_second_answer(telegram, person, astronaut):
     assert answers(telegram, update) == []
 
 
-@pytest.mark.parametrize("failure", [{"status": 500}, {"retry_after": 20}, {"drop": True}])
+def test_the_rest_of_a_long_answer_is_not_lost(telegram, person, astronaut):
+    crowd = np.tile(astronaut[20:220, 120:320], (6, 8, 1))
+    update = telegram.send_document(person, encode(crowd), "crowd.jpg", "image/jpeg")
+    telegram.fail("sendMessage", times=2, status=502)
+    assert [answer.method for answer in answers(telegram, update)] == ["sendPhoto", "sendMessage"]
+
+
+@pytest.mark.parametrize("failure", [{"status": 500}, {"retry_after": 25}, {"drop": True}])
 def test_a_failed_answer_is_left_to_redelivery(telegram, person, astronaut, failure):
     update = telegram.send_photo(person, encode(astronaut))
     telegram.fail("sendPhoto", **failure)
@@ -290,6 +320,32 @@ def test_a_failed_download_is_left_to_redelivery(telegram, person, astronaut):
     telegram.fail("file", status=502)
     assert telegram.deliver(update) == 503
     assert len(answers(telegram, update)) == 1
+
+
+def test_one_person_can_t_send_photos_without_end(telegram, person):
+    def send(whom: int) -> list[str]:
+        update = telegram.send_document(whom, b"%PDF", "file", "application/octet-stream")
+        return [answer.text for answer in answers(telegram, update)]
+
+    for _ in range(30):
+        assert send(person) == [replies.REFUSALS[Reason.NOT_AN_IMAGE]]
+    (told,) = send(person)
+    assert re.fullmatch(r"That is a lot of photos! Please send the others again in \d+ seconds\.", told)
+    assert send(person) == []  # told once
+    assert send(person + 1) == [replies.REFUSALS[Reason.NOT_AN_IMAGE]]
+    (answer,) = answers(telegram, telegram.send_text(person, "/help"))
+    assert answer.text == replies.HELP
+
+
+@pytest.mark.parametrize("words", ["chat not found", "not enough rights to send text messages to the chat"])
+def test_who_can_t_be_answered_any_more_is_let_go(telegram, bot, person, astronaut, words):
+    update = telegram.send_photo(person, encode(astronaut))
+    for method in ("sendPhoto", "sendMessage"):
+        telegram.fail(method, status=400, description=f"Bad Request: {words}")
+    assert answers(telegram, update) == []
+    log = bot.log.read_text()
+    assert re.search(rf"update={update['update_id']} chat=private outcome=blocked kind=BadRequest", log)
+    assert f"update {update['update_id']} failed" not in log
 
 
 def test_who_blocked_the_bot_is_let_go(telegram, person, astronaut):

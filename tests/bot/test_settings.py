@@ -51,6 +51,14 @@ def test_the_secret_is_derived_from_the_token_where_none_is_set(monkeypatch):
         ("PHOTO_SECONDS", "60"),
         ("MAX_IN_FLIGHT", "1000"),
         ("OPERATOR_CONTACT", "x" * 201),
+        ("PHOTO_MEGABYTES", "50"),
+        ("USER_PHOTOS_A_MINUTE", "0"),
+        ("USER_PHOTOS_AT_ONCE", "many"),
+        ("PAGE_PHOTOS_A_MINUTE", "0"),
+        ("PROXIES", "-1"),
+        ("REDIS_URL", "localhost:6379"),
+        ("METRICS_TOKEN", "short"),
+        ("METRICS_TOKEN", "with spaces in the middle"),
     ],
 )
 def test_a_wrong_value_stops_with_one_sentence_that_does_not_show_it(monkeypatch, name, value):
@@ -68,5 +76,17 @@ def test_every_setting_has_its_advice():
 def test_secrets_are_not_in_the_representation(monkeypatch):
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
     monkeypatch.setenv("WEBHOOK_SECRET", "hush-hush")
-    assert TOKEN not in repr(load())
-    assert "hush-hush" not in repr(load())
+    monkeypatch.setenv("REDIS_URL", "rediss://:pass-word@example.com:6380")
+    monkeypatch.setenv("METRICS_TOKEN", "0123456789abcdef")
+    assert set(load().secrets) == {TOKEN, "hush-hush", "pass-word", "0123456789abcdef"}
+    assert not any(secret in repr(load()) for secret in load().secrets)
+
+
+def test_on_heroku_there_is_one_router_and_a_certificate_that_nobody_can_verify(monkeypatch):
+    monkeypatch.setenv("REDIS_URL", "rediss://:pass-word@example.com:6380")
+    assert (load().routers, load().redis_options) == (0, {})
+    monkeypatch.setenv("DYNO", "web.1")
+    assert (load().routers, load().redis_options) == (1, {"ssl_cert_reqs": "none"})
+    monkeypatch.setenv("REDIS_URL", "redis://example.com")
+    monkeypatch.setenv("PROXIES", "2")
+    assert (load().routers, load().redis_options) == (2, {})

@@ -34,6 +34,7 @@ class Failure:
     error: ApiError | None
     drop: bool
     delay: float
+    lag: float
     takes_effect: bool
 
 
@@ -51,6 +52,9 @@ class BotApi(People):
         privacy: in groups the bot gets only commands and replies to it, as by default at Telegram.
         gateway: where requests for the webhook's host really go, as "http://127.0.0.1:8000", for
             webhooks with a public address; may be set later as `server.gateway`.
+
+    Attributes:
+        underway: requests that have come whole and are not answered yet.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class BotApi(People):
     ) -> None:
         super().__init__(token=token, username=username, privacy=privacy, rate_limits=rate_limits)
         self.port = 0
+        self.underway = 0
         self._methods = Methods(self)
         self._delivery = Delivery(self, gateway)
         self._failures: dict[str, list[Failure]] = {}
@@ -112,6 +117,7 @@ class BotApi(People):
         retry_after: int | None = None,
         drop: bool = False,
         delay: float = 0.0,
+        lag: float = 0.0,
         takes_effect: bool = False,
     ) -> None:
         """Let the next calls of a method go wrong; what is scripted twice happens in that order.
@@ -122,7 +128,8 @@ class BotApi(People):
             status, description: of the answer.
             retry_after: seconds; the answer is 429.
             drop: close the connection without an answer.
-            delay: seconds before the answer, which is the usual one if nothing else is asked for.
+            delay: seconds before anything happens; the answer is the usual one if nothing else is asked for.
+            lag: seconds between what the method does and its answer, in the same way.
             takes_effect: the method does its work all the same, and only the answer goes wrong.
         """
         error = ApiError(status, description) if status is not None else None
@@ -130,8 +137,13 @@ class BotApi(People):
             error = too_many_requests(retry_after)
         with self.changed:
             self._failures.setdefault(method.lower(), []).append(
-                Failure(times, error, drop, delay, takes_effect)
+                Failure(times, error, drop, delay, lag, takes_effect)
             )
+
+    def recover(self) -> None:
+        """Let nothing scripted go wrong any more."""
+        with self.changed:
+            self._failures.clear()
 
     def deliver(self, update: Json) -> int:
         """Post an update to the webhook once, and return the HTTP status.
@@ -209,14 +221,14 @@ class BotApi(People):
             if request.match_info["token"] != self.token:
                 raise ApiError(401, "Unauthorized")
             parameters = await _read(request)
-            if failure is None:
-                response = await act(parameters)
-            else:
-                await asyncio.sleep(failure.delay)
-                wrong = failure.error or failure.drop
-                response = await act(parameters) if failure.takes_effect or not wrong else None
-                if failure.error:
-                    raise failure.error
+            with self.changed:
+                self.underway += 1
+            try:
+                response = await self._act(act, parameters, failure)
+            finally:
+                with self.changed:
+                    self.underway -= 1
+                    self.changed.notify_all()
         except ApiError as error:
             response = _refusal(error)
         with self.changed:
@@ -225,6 +237,17 @@ class BotApi(People):
         if failure is not None and failure.drop and request.transport is not None:
             request.transport.abort()
         return response if response is not None else web.Response()
+
+    async def _act(self, act: Act, parameters: Parameters, failure: Failure | None) -> web.Response | None:
+        if failure is None:
+            return await act(parameters)
+        await asyncio.sleep(failure.delay)
+        wrong = failure.error or failure.drop
+        response = await act(parameters) if failure.takes_effect or not wrong else None
+        await asyncio.sleep(failure.lag)
+        if failure.error:
+            raise failure.error
+        return response
 
     def _next_failure(self, method: str) -> Failure | None:
         with self.changed:

@@ -49,7 +49,7 @@ def test_photos_go_in_and_faces_come_out(pool, astronaut):
     assert (analysis.width, analysis.height) == (3072, 3072)
     assert 1050 < face.box.x < 1130  # in pixels of the photo as sent, not of the one shrunk for the analysis
     assert Image.open(io.BytesIO(analysis.jpeg)).size == (2560, 2560)
-    assert set(analysis.seconds) == {"decode", "analyze", "draw"}
+    assert set(analysis.seconds) == {"wait", "decode", "detect", "attributes", "draw"}
 
 
 def test_a_killed_process_costs_one_photo(pool, astronaut):
@@ -110,3 +110,40 @@ def test_sigterm_to_every_process_stops_no_photo(pool, astronaut):
         return await photo
 
     assert len(asyncio.run(scenario()).faces) == 12
+
+
+def test_a_photo_that_takes_too_much_memory_is_given_up(astronaut):
+    pool = Pool(processes=1, seconds=60, megabytes=100)
+
+    async def scenario():
+        await pool.warm_up()
+        with pytest.raises(AnalysisError):
+            await pool.analyze(encode(np.tile(astronaut, (5, 5, 1))))
+        return await pool.analyze(encode(astronaut))
+
+    try:
+        assert len(asyncio.run(scenario()).faces) == 1
+        assert pool.restarts == 1
+    finally:
+        pool.close()
+
+
+def test_of_several_processes_one_may_die_and_the_others_go_on(astronaut):
+    pool = Pool(processes=2, seconds=60)
+
+    async def scenario():
+        await pool.warm_up()
+        # Both are at work; the one that started last is killed.
+        photos = [asyncio.create_task(pool.analyze(encode(np.tile(astronaut, (4, 5, 1))))) for _ in range(2)]
+        await asyncio.sleep(0.2)
+        assert pool.waiting == 0
+        os.kill(process_id(pool), signal.SIGKILL)
+        results = await asyncio.gather(*photos, return_exceptions=True)
+        assert pool.ready
+        return results
+
+    try:
+        results = asyncio.run(scenario())
+        assert sorted(type(result).__name__ for result in results) == ["Analysis", "AnalysisError"]
+    finally:
+        pool.close()

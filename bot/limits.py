@@ -1,0 +1,122 @@
+"""How many photos one person, or one address, may send: counted in memory, or in Redis for all dynos."""
+
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+from limits import RateLimitItem, RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage, RedisStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from redis.asyncio import Redis
+
+from bot.settings import Settings
+from bot.shared import Shared
+
+T = TypeVar("T")
+
+AT_WORK_SECONDS = 60  # after which a killed process's photo no longer counts as being worked on
+TELLING = RateLimitItemPerMinute(1)  # how often one person is told to slow down
+
+
+class SlowDown(Exception):
+    """More photos than one person or address may send.
+
+    Attributes:
+        seconds: until the next one may come; 0 where it only has to wait for the answers to the others.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+
+class Limits:
+    """Counts photos by who sent them."""
+
+    def __init__(self, settings: Settings, shared: Shared) -> None:
+        self._shared = shared
+        self._at_once = settings.user_photos_at_once
+        self._of_user = RateLimitItemPerMinute(settings.user_photos_a_minute)
+        self._of_address = RateLimitItemPerMinute(settings.page_photos_a_minute)
+        self._at_work: Counter[str] = Counter()  # photos in this process, by sender
+        self._memory = MovingWindowRateLimiter(MemoryStorage())
+        self._redis = shared.connections and MovingWindowRateLimiter(
+            RedisStorage(
+                "async+redis://",
+                implementation="redispy",
+                key_prefix=f"{shared.prefix}limits",
+                connection_pool=shared.connections,
+            )
+        )
+
+    @asynccontextmanager
+    async def user(self, sender: int) -> AsyncIterator[None]:
+        """Work on a photo of a person. It counts when it has been answered, so not if it has to come again.
+
+        Args:
+            sender: id of a user, or of the chat for which somebody speaks.
+
+        Raises:
+            SlowDown: there were too many in the last minute, or too many are being worked on.
+        """
+        name = f"user:{sender}"
+        async with self._one_of_a_few(name):
+            # Those being worked on will count soon.
+            cost = self._at_work[name]
+            if not await self._count(lambda window: window.test(self._of_user, name, cost=cost)):
+                raise SlowDown(await self._wait(self._of_user, name))
+            yield
+            await self._count(lambda window: window.hit(self._of_user, name))
+
+    async def address(self, address: str) -> None:
+        """Count a photo that comes from an address.
+
+        Raises:
+            SlowDown: there were too many in the last minute.
+        """
+        name = f"address:{address}"
+        if not await self._count(lambda window: window.hit(self._of_address, name)):
+            raise SlowDown(await self._wait(self._of_address, name))
+
+    async def may_tell(self, sender: int) -> bool:
+        """Whether a person is to be told of the limits now; told each time, they could make the bot flood."""
+        return await self._count(lambda window: window.hit(TELLING, f"told:{sender}"))
+
+    @asynccontextmanager
+    async def _one_of_a_few(self, name: str) -> AsyncIterator[None]:
+        key, token = f"{self._shared.prefix}{name}:at-work", secrets.token_hex(8)
+
+        async def enter(redis: Redis) -> bool:
+            now = time.time()
+            async with redis.pipeline(transaction=True) as steps:
+                steps.zremrangebyscore(key, 0, now)
+                steps.zadd(key, {token: now + AT_WORK_SECONDS})
+                steps.zcard(key)
+                steps.expire(key, AT_WORK_SECONDS)
+                _, _, count, _ = await steps.execute()
+            return count <= self._at_once
+
+        if self._at_work[name] >= self._at_once:
+            raise SlowDown(0)
+        self._at_work[name] += 1
+        try:
+            if not await self._shared.ask(enter, True):
+                raise SlowDown(0)
+            yield
+        finally:
+            self._at_work[name] -= 1
+            self._at_work += Counter()  # drops those at zero
+            await self._shared.ask(lambda redis: redis.zrem(key, token), None)
+
+    async def _wait(self, rate: RateLimitItem, name: str) -> float:
+        """Seconds until the next photo may come, at least one."""
+        stats = await self._count(lambda window: window.get_window_stats(rate, name))
+        return max(1.0, stats.reset_time - time.time())
+
+    async def _count(self, question: Callable[[MovingWindowRateLimiter], Awaitable[T]]) -> T:
+        """Ask the window in Redis; while it is away, the one in memory."""
+        answer = await self._shared.ask(lambda _: question(self._redis), None)
+        return await question(self._memory) if answer is None else answer

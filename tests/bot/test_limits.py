@@ -1,0 +1,152 @@
+import asyncio
+import contextlib
+
+import pytest
+
+from bot.limits import Limits, SlowDown
+from bot.settings import Settings
+from bot.shared import Shared
+from tests.bot.sharing import sharing, until
+
+SETTINGS = Settings(user_photos_a_minute=5, user_photos_at_once=2, page_photos_a_minute=3)
+ANN, BOB = 7, 8
+
+
+@pytest.fixture(params=["memory", "redis"])
+def one_dyno(request):
+    """How one dyno gets its limits."""
+
+    @contextlib.asynccontextmanager
+    async def limits():
+        if request.param == "memory":
+            yield Limits(SETTINGS, Shared(SETTINGS))
+        else:
+            async with sharing(request.getfixturevalue("redis_server").url) as shared:
+                yield Limits(SETTINGS, shared)
+
+    return limits
+
+
+async def photo(limits: Limits, sender: int) -> None:
+    async with limits.user(sender):
+        pass
+
+
+async def refused(work) -> float:
+    """The seconds that whoever does too much is to wait."""
+    with pytest.raises(SlowDown) as refusal:
+        await work
+    return refusal.value.seconds
+
+
+def test_one_person_s_photos_a_minute_are_limited(one_dyno):
+    async def scenario():
+        async with one_dyno() as limits:
+            for _ in range(5):
+                await photo(limits, ANN)
+            assert 50 < await refused(photo(limits, ANN)) <= 60
+            await photo(limits, BOB)
+
+    asyncio.run(scenario())
+
+
+def test_photos_that_come_again_are_counted_once(one_dyno):
+    async def scenario():
+        async with one_dyno() as limits:
+            for _ in range(10):
+                with pytest.raises(ConnectionError):
+                    async with limits.user(ANN):
+                        raise ConnectionError
+            for _ in range(5):
+                await photo(limits, ANN)
+            await refused(photo(limits, ANN))
+
+    asyncio.run(scenario())
+
+
+def test_one_person_s_photos_at_once_are_limited(one_dyno):
+    async def scenario():
+        async with one_dyno() as limits:
+            async with limits.user(ANN), limits.user(ANN):
+                assert await refused(photo(limits, ANN)) == 0
+                await photo(limits, BOB)
+            await photo(limits, ANN)
+
+    asyncio.run(scenario())
+
+
+def test_photos_being_worked_on_count_towards_the_minute(one_dyno):
+    async def scenario():
+        async with one_dyno() as limits:
+            for _ in range(4):
+                await photo(limits, ANN)
+            async with limits.user(ANN):
+                assert await refused(photo(limits, ANN)) > 0
+
+    asyncio.run(scenario())
+
+
+def test_one_address_s_photos_a_minute_are_limited(one_dyno):
+    async def scenario():
+        async with one_dyno() as limits:
+            for _ in range(3):
+                await limits.address("192.0.2.1")
+            assert 50 < await refused(limits.address("192.0.2.1")) <= 60
+            await limits.address("192.0.2.2")
+
+    asyncio.run(scenario())
+
+
+def test_a_person_is_told_once_a_minute(one_dyno):
+    async def scenario():
+        async with one_dyno() as limits:
+            assert [await limits.may_tell(ANN) for _ in range(3)] == [True, False, False]
+            assert await limits.may_tell(BOB)
+
+    asyncio.run(scenario())
+
+
+def test_dynos_share_the_limits(redis_server):
+    async def scenario():
+        async with sharing(redis_server.url) as one, sharing(redis_server.url) as other:
+            first, second = Limits(SETTINGS, one), Limits(SETTINGS, other)
+            async with first.user(ANN), second.user(ANN):
+                assert await refused(photo(first, ANN)) == 0
+                assert await refused(photo(second, ANN)) == 0
+            await asyncio.gather(photo(first, ANN), photo(second, ANN))
+            await photo(first, ANN)
+            assert await refused(photo(second, ANN)) > 0
+            assert await first.may_tell(ANN)
+            assert not await second.may_tell(ANN)
+
+    asyncio.run(scenario())
+
+
+def test_bots_that_share_a_redis_don_t_share_their_limits(redis_server):
+    async def scenario():
+        token = "123456:ABCDEFGHIJKL"
+        async with (
+            sharing(redis_server.url) as one,
+            sharing(redis_server.url, telegram_bot_token=token) as other,
+        ):
+            assert await Limits(SETTINGS, one).may_tell(ANN)
+            assert await Limits(SETTINGS, other).may_tell(ANN)
+
+    asyncio.run(scenario())
+
+
+def test_without_redis_limits_are_kept_in_memory(redis_server):
+    async def scenario():
+        async with sharing(redis_server.url) as shared:
+            limits = Limits(SETTINGS, shared)
+            async with limits.user(ANN):
+                redis_server.stop()
+                await photo(limits, BOB)
+                await until(shared, "away")
+                async with limits.user(ANN):
+                    assert await refused(photo(limits, ANN)) == 0
+            for _ in range(3):
+                await photo(limits, ANN)
+            assert await refused(photo(limits, ANN)) > 0
+
+    asyncio.run(scenario())
