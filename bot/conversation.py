@@ -264,9 +264,7 @@ async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAU
     """Analyze the picture of a message and reply to it with the annotated photo and the faces."""
     entry, given_up = journal.current(), context.bot_data["given_up"]
     try:
-        if (
-            update.update_id in given_up
-        ):  # and came again because nobody could be told; it would only crash again
+        if update.update_id in given_up:  # nobody could be told; and another process need not die of it
             raise AnalysisError(given_up[update.update_id])
         with entry.stage("download"):
             data = await _download(_image(message))

@@ -163,7 +163,7 @@ class _Process:
     """A process with the models, replaced when it dies or hangs.
 
     Each has a pebble pool to itself: in a common one, a process that is killed while it takes its photo
-    leaves the lock of the pipe to the others taken.
+    leaves the others behind a lock that nobody opens any more.
 
     Attributes:
         loaded: whether it holds the models.
@@ -196,9 +196,8 @@ class _Process:
             AnalysisError: the process died of it or took too long.
             BrokenProcessPool: it died before it began.
         """
-        watch = asyncio.timeout(seconds + SPARE_SECONDS)
         try:
-            async with watch:
+            async with asyncio.timeout(seconds + SPARE_SECONDS):
                 return await asyncio.wrap_future(self._pool.schedule(function, arguments, timeout=seconds))
         except TimeoutError:
             failure = AnalysisError("timed_out")
@@ -209,9 +208,10 @@ class _Process:
         log.error("an inference process is replaced: %s", failure)
         self.loaded = False
         self.restarts += 1
-        if watch.expired() or isinstance(failure, BrokenProcessPool):  # else pebble has replaced it
-            await asyncio.to_thread(self.stop)
-            self._pool = self._start()
+        # With the pipe, whose lock the process may have had; and the old one first, as memory may not
+        # suffice for two.
+        await asyncio.to_thread(self.stop)
+        self._pool = self._start()
         raise failure
 
     def _start(self) -> pebble.ProcessPool:
