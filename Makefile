@@ -1,12 +1,13 @@
 # make run: set up and start the bot (the demo page alone, without TELEGRAM_BOT_TOKEN)
 # make test: set up and run all tests
 # make soak: half an hour of load and faults (SOAK_MINUTES=30); writes benchmarks/SOAK.md
+# make bench: measure speed, memory and start against others; make slug: size on Heroku
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
 BIN = .venv/bin
 
-.PHONY: run test soak setup programs lint audit
+.PHONY: run test bench soak slug setup programs lint audit
 
 run: setup
 	$(BIN)/python -m bot
@@ -25,6 +26,22 @@ lint: setup
 # Known vulnerabilities in the installed packages; says so where their database can't be reached.
 audit: setup
 	@$(BIN)/pip-audit --format json --progress-spinner off --timeout 10 | $(BIN)/python bin/audit
+
+# Some minutes: the project against the naive pipeline and fer. Figures go to benchmarks/RESULTS.md.
+bench: setup benchmarks/.venv/installed
+	$(BIN)/python -m benchmarks
+
+# What goes to Heroku, installed anew and compressed; fails where it would not fit.
+slug: setup
+	$(BIN)/python -m benchmarks.slug
+
+# fer needs an older Python than the rest; without one it is left out, and the results say so.
+benchmarks/.venv/installed: benchmarks/requirements.txt
+	{ for python in python3.12 python3.11; do $$python -c '' 2>/dev/null && break; done; \
+		$$python -m venv benchmarks/.venv && \
+		benchmarks/.venv/bin/pip install --quiet --disable-pip-version-check -r $<; } || \
+		rm -rf benchmarks/.venv
+	mkdir -p $(@D) && touch $@
 
 setup: .venv/installed
 

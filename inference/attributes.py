@@ -8,10 +8,10 @@ import numpy as np
 from inference.alignment import align, grey, standardize
 from inference.decoding import decode_age, sigmoid, softmax
 from inference.faces import ATTRIBUTES, Age, Emotion, Gender
-from inference.runtime import tf
+from inference.runtime import in_batches, tf
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-BATCH = 32  # faces a call; bounds memory on photos of crowds
+BATCHES = (32, 8, 2)  # crops and their mirror images a call; bounds memory on photos of crowds
 
 
 class Network:
@@ -25,11 +25,12 @@ class Network:
         model = tf.keras.models.load_model(path, compile=False)
         _, self._side, _, self._channels = model.input_shape
         self._outputs = model.output_names
-        self._graph = tf.function(
+        self._run = in_batches(
             lambda crops: tf.nest.flatten(model(crops, training=False)),
-            input_signature=[tf.TensorSpec((None, *model.input_shape[1:]))],
+            model.input_shape[1:],
+            tf.float32,
+            BATCHES,
         )
-        self._run(np.zeros((1, *model.input_shape[1:]), np.float32))  # compiles now, not at the first photo
 
     def __call__(self, image: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
         """All faces of a photo -> (n, classes) float32 logits by output, means over each crop and its mirror.
@@ -40,15 +41,9 @@ class Network:
         """
         crops = np.stack([align(image, face, self._side) for face in landmarks])
         inputs = standardize(grey(crops) if self._channels == 1 else crops)
-        batches = [self._look_twice(batch) for batch in np.split(inputs, range(BATCH, len(inputs), BATCH))]
-        return dict(zip(self._outputs, map(np.concatenate, zip(*batches))))
-
-    def _look_twice(self, inputs: np.ndarray) -> list[np.ndarray]:
         outputs = self._run(np.concatenate([inputs, inputs[:, :, ::-1]]))
-        return [(output[: len(inputs)] + output[len(inputs) :]) / 2 for output in outputs]
-
-    def _run(self, inputs: np.ndarray) -> list[np.ndarray]:
-        return [output.numpy() for output in self._graph(tf.constant(inputs))]
+        count = len(inputs)
+        return {name: (output[:count] + output[count:]) / 2 for name, output in zip(self._outputs, outputs)}
 
 
 class Attributes:

@@ -2,7 +2,8 @@
 
 The networks and their weights are those of the `mtcnn` package; the plumbing between them is ours,
 because the package's own runs eagerly (three times slower, memory that grows) and cuts its pyramid
-for a minimum face of 20 px, so that `min_face_size=40` finds no face at all.
+for a minimum face of 20 px, so that `min_face_size=40` finds no face at all. It agrees with the package
+down to the pixel it counts a window from; tests hold it to that.
 """
 
 from importlib.resources import files
@@ -13,7 +14,7 @@ import lz4.frame
 import numpy as np
 
 from inference.faces import BoundingBox, Detection, Keypoints
-from inference.runtime import tf  # before mtcnn, which imports it too
+from inference.runtime import in_batches, tf  # before mtcnn, which imports it too
 
 from mtcnn.network.onet import ONet  # isort: skip
 from mtcnn.network.pnet import PNet  # isort: skip
@@ -22,15 +23,20 @@ from mtcnn.network.rnet import RNet  # isort: skip
 WORKING_SIDE = 1280  # pixels; a larger photo is shrunk to this longest side before detection
 MIN_FACE = 20  # pixels of the working photo; PNet's 12 px window stands for a face of this size
 PYRAMID_FACTOR = 0.709  # about the square root of 1/2: each level has half the pixels of the last
-LEVEL_MULTIPLE = 32  # pixels; levels are padded to it, so that few distinct shapes are ever compiled
 
 PNET_WINDOW, PNET_STRIDE = 12, 2  # pixels of a pyramid level
-RNET_SIDE, ONET_SIDE = 24, 48  # pixels
-PNET_THRESHOLD, RNET_THRESHOLD = 0.6, 0.7  # probability of a face; mtcnn's
-ONET_THRESHOLD = 0.85  # likewise, averaged over two views; mtcnn's is 0.8 of one
+TILE = 64  # PNet windows across and down in one of its inputs
+TILE_STEP = TILE * PNET_STRIDE  # pixels from one tile to the next
+TILE_OVERLAP = PNET_WINDOW - PNET_STRIDE  # pixels
+PNET_SIDE, RNET_SIDE, ONET_SIDE = TILE_STEP + TILE_OVERLAP, 24, 48  # pixels
+# Inputs a call. Every network sees only these, because oneDNN keeps buffers for each shape it meets.
+PNET_BATCHES, RNET_BATCHES, ONET_BATCHES = (16, 4, 1), (128, 32, 8), (32, 8)
+SUPPRESS_ROWS = 128  # boxes compared with all better ones at a time; bounds memory on photos of texture
+
+PNET_THRESHOLD, RNET_THRESHOLD, ONET_THRESHOLD = 0.6, 0.7, 0.8  # probability of a face; mtcnn's
+TWICE_THRESHOLD = 0.85  # likewise, averaged over ONet's two views
 LOCATE_THRESHOLD = 0.5  # lower, because the picture is known to be a face
 LEVEL_OVERLAP, PYRAMID_OVERLAP, RNET_OVERLAP, ONET_OVERLAP = 0.5, 0.7, 0.7, 0.7  # mtcnn's
-REFINE_BATCH = 256  # proposals a call; bounds memory on photos that are all texture
 
 # ONet's landmarks are five x then five y; in a mirror image left and right change places.
 MIRRORED_LANDMARKS = [1, 0, 2, 4, 3, 6, 5, 7, 9, 8]
@@ -46,9 +52,9 @@ class Detector:
     """MTCNN: RGB photo -> boxes, confidences and five keypoints of every face."""
 
     def __init__(self) -> None:
-        self._pnet = _compile(PNet, "pnet.lz4", (None, None, None, 3))
-        self._rnet = _compile(RNet, "rnet.lz4", (None, RNET_SIDE, RNET_SIDE, 3))
-        self._onet = _compile(ONet, "onet.lz4", (None, ONET_SIDE, ONET_SIDE, 3))
+        self._pnet = _compile(PNet, "pnet.lz4", PNET_SIDE, PNET_BATCHES)
+        self._rnet = _compile(RNet, "rnet.lz4", RNET_SIDE, RNET_BATCHES)
+        self._onet = _compile(ONet, "onet.lz4", ONET_SIDE, ONET_BATCHES)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """Find every face.
@@ -113,34 +119,50 @@ class Detector:
 
     def _propose(self, image: np.ndarray) -> np.ndarray:
         """PNet over an image pyramid -> (n, 4) square boxes x1, y1, x2, y2."""
-        proposals = []
-        scale = PNET_WINDOW / MIN_FACE
-        while min(image.shape[:2]) * scale >= PNET_WINDOW:
-            level = _resize(image, scale)
-            height, width = level.shape[:2]
-            padding = ((0, -height % LEVEL_MULTIPLE), (0, -width % LEVEL_MULTIPLE), (0, 0))
-            offsets, probabilities = self._pnet(_normalize(np.pad(level, padding, "edge"))[None])
-            rows = (height - PNET_WINDOW) // PNET_STRIDE + 1  # windows that touch no padding
-            columns = (width - PNET_WINDOW) // PNET_STRIDE + 1
-            probabilities = probabilities[0, :rows, :columns, 1]
-            found = np.nonzero(probabilities > PNET_THRESHOLD)
-            corner = np.stack([found[1], found[0]], axis=1) * PNET_STRIDE
-            boxes = np.hstack([corner, corner + PNET_WINDOW]) + offsets[0][found] * PNET_WINDOW
-            scores = probabilities[found]
-            kept = suppress(boxes, scores, LEVEL_OVERLAP)
-            ratio = np.tile([image.shape[1] / width, image.shape[0] / height], 2)
-            proposals.append(np.hstack([boxes[kept] * ratio, scores[kept, None]]))
-            scale *= PYRAMID_FACTOR
-        if not proposals:
+        levels = _pyramid(image)
+        if not levels:
             return np.empty((0, 4), np.float32)
+        proposals = []
+        for (scale, _), offsets, scores in zip(levels, *self._scan([level for _, level in levels])):
+            found = np.nonzero(scores > PNET_THRESHOLD)
+            # The package counts a window's pixels from its second to its last.
+            corner = np.stack([found[1], found[0]], axis=1) * PNET_STRIDE + 1
+            boxes = np.hstack([corner, corner + PNET_WINDOW - 1]) + offsets[found] * (PNET_WINDOW - 1)
+            kept = suppress(boxes, scores[found], LEVEL_OVERLAP)
+            proposals.append(np.hstack([boxes[kept] / scale, scores[found][kept, None]]))
         boxes = np.concatenate(proposals).astype(np.float32)
         return _square(boxes[suppress(boxes[:, :4], boxes[:, 4], PYRAMID_OVERLAP), :4])
+
+    def _scan(self, levels: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """PNet at every window of every level -> offsets (rows, columns, 4) and scores (rows, columns).
+
+        The levels are laid out in one mosaic, and it is cut into tiles that overlap by less than a window.
+        """
+        places, shape = _lay_out([level.shape[:2] for level in levels])
+        mosaic = np.zeros((*shape, 3), np.uint8)
+        windows = []  # of each level: rows and columns of the mosaic's windows
+        used = np.zeros([side // TILE_STEP for side in shape], bool)
+        for level, (top, left) in zip(levels, places):
+            height, width = level.shape[:2]
+            mosaic[top : top + height, left : left + width] = level
+            rows = slice(top // PNET_STRIDE, (top + height - TILE_OVERLAP) // PNET_STRIDE)
+            columns = slice(left // PNET_STRIDE, (left + width - TILE_OVERLAP) // PNET_STRIDE)
+            windows.append((rows, columns))
+            used[
+                rows.start // TILE : (rows.stop - 1) // TILE + 1,
+                columns.start // TILE : (columns.stop - 1) // TILE + 1,
+            ] = True
+        tiles = np.lib.stride_tricks.sliding_window_view(mosaic, (PNET_SIDE, PNET_SIDE), (0, 1))
+        tiles = tiles[::TILE_STEP, ::TILE_STEP][used].transpose(0, 2, 3, 1)
+        offsets, scores = self._pnet(tiles)
+        offsets, scores = _assemble(offsets, used), _assemble(scores[..., 1:], used)[..., 0]
+        return [offsets[place] for place in windows], [scores[place] for place in windows]
 
     def _refine(self, network, side: int, image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
         """RNet drops false proposals and corrects the rest -> (n, 4) square boxes."""
         if not len(boxes):
             return boxes
-        offsets, probabilities = _in_batches(network, image, boxes, side)
+        offsets, probabilities = network(_patches(image, boxes, side))
         scores = probabilities[:, 1]
         passed = scores > RNET_THRESHOLD
         boxes = _adjust(boxes, offsets)[passed]
@@ -150,16 +172,19 @@ class Detector:
         """ONet gives the final boxes (n, 4), scores (n,) and landmarks (n, 5, 2)."""
         if not len(boxes):
             return boxes, np.empty(0), np.empty((0, 5, 2))
-        offsets, landmarks, scores = _in_batches(self._look_twice, image, boxes, ONET_SIDE)
-        passed = scores > ONET_THRESHOLD
-        points = _place(landmarks, boxes)[passed]
-        boxes, scores = _adjust(boxes, offsets)[passed], scores[passed]
-        kept = suppress(boxes, scores, ONET_OVERLAP, by_smaller=True)
-        return boxes[kept], scores[kept], points[kept]
+        patches = _patches(image, boxes, ONET_SIDE)
+        offsets, _, probabilities = self._onet(patches)
+        scores = probabilities[:, 1]
+        passed = np.flatnonzero(scores > ONET_THRESHOLD)
+        final = _adjust(boxes, offsets)
+        kept = passed[suppress(final[passed], scores[passed], ONET_OVERLAP, by_smaller=True)]
+        _, landmarks, scores = self._look_twice(patches[kept])
+        faces = scores > TWICE_THRESHOLD
+        return final[kept][faces], scores[faces], _place(landmarks, boxes[kept])[faces]
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float, by_smaller: bool = False) -> np.ndarray:
-    """Greedy non-maximum suppression.
+    """Non-maximum suppression as in the mtcnn package: a box falls to any better one, even to one that falls.
 
     Args:
         boxes: (n, 4) float, x1, y1, x2, y2.
@@ -171,40 +196,92 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float, by_smaller: 
     Returns:
         Indices of the kept boxes, best first.
     """
-    x1, y1, x2, y2 = boxes.T
-    areas = (x2 - x1) * (y2 - y1)
     order = np.argsort(-scores, kind="stable")
+    boxes = boxes[order]
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     kept = []
-    while order.size:
-        best, rest = order[0], order[1:]
-        kept.append(best)
-        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
-        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
-        shared = np.maximum(width, 0) * np.maximum(height, 0)
-        smaller, union = np.minimum(areas[best], areas[rest]), areas[best] + areas[rest] - shared
-        whole = smaller if by_smaller else union
-        order = rest[shared <= overlap * whole]
-    return np.array(kept, int)
+    for start in range(0, len(order), SUPPRESS_ROWS):
+        rows = slice(start, start + SUPPRESS_ROWS)
+        corners = np.maximum(boxes[rows, None, :2], boxes[: rows.stop, :2])
+        shared = np.maximum(np.minimum(boxes[rows, None, 2:], boxes[: rows.stop, 2:]) - corners, 0).prod(
+            axis=2
+        )
+        one, other = areas[rows, None], areas[: rows.stop]
+        whole = np.minimum(one, other) if by_smaller else one + other - shared
+        falls = np.tril(shared > overlap * whole, start - 1).any(axis=1)
+        kept.append(order[rows][~falls])
+    return np.concatenate(kept) if kept else order
 
 
-def _compile(network_class, weights: str, shape: tuple):
-    """The package's network as one graph with a fixed signature: (n, h, w, 3) float32 -> arrays."""
+def _compile(network_class, weights: str, side: int, batches: tuple[int, ...]):
+    """The package's network as a function: (n, side, side, 3) uint8 -> arrays of n each."""
     network = network_class()
     network.build()
     # Opened here: the package's own loader leaves the file to joblib, which on Python 3.13 complains.
     with lz4.frame.open(files("mtcnn.assets.weights") / weights) as stream:
         network.set_weights(joblib.load(stream))
-    graph = tf.function(network, input_signature=[tf.TensorSpec(shape, tf.float32)])
+    for name in [name for name in vars(network) if name.startswith("prelu")]:
+        setattr(network, name, _prelu(getattr(network, name)))
 
-    def run(images: np.ndarray) -> list[np.ndarray]:
-        return [output.numpy() for output in graph(tf.constant(images))]
+    def run(images):
+        return network((tf.cast(images, tf.float32) - 127.5) / 128)
 
-    run(np.zeros([size or 32 for size in shape], np.float32))  # compiles now, not at the first photo
-    return run
+    return in_batches(run, (side, side, 3), tf.uint8, batches)
 
 
-def _normalize(image: np.ndarray) -> np.ndarray:
-    return (image.astype(np.float32) - 127.5) / 128
+def _prelu(layer):
+    """The layer as a function, in half the operations of Keras's."""
+    slope = tf.constant(layer.alpha.numpy() - 1)
+    return lambda inputs: inputs + slope * tf.minimum(inputs, 0.0)
+
+
+def _pyramid(image: np.ndarray) -> list[tuple[float, np.ndarray]]:
+    """The scales at which PNet looks for faces, and the photo at each, the largest first."""
+    levels = []
+    scale = PNET_WINDOW / MIN_FACE
+    source = image  # halved as often as leaves it no smaller than the level: averaging areas takes time
+    while min(image.shape[:2]) * scale >= PNET_WINDOW:
+        size = int(image.shape[1] * scale), int(image.shape[0] * scale)
+        while (half := (source.shape[1] // 2, source.shape[0] // 2))[0] >= size[0] and half[1] >= size[1]:
+            source = cv2.resize(source, half, interpolation=cv2.INTER_AREA)
+        levels.append((scale, cv2.resize(source, size, interpolation=cv2.INTER_AREA)))
+        scale *= PYRAMID_FACTOR
+    return levels
+
+
+def _lay_out(sizes: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple[int, int]]:
+    """Places for pictures in a mosaic of whole tiles, on shelves.
+
+    Args:
+        sizes: heights and widths, the largest first.
+
+    Returns:
+        Top and left of each, multiples of PNET_STRIDE; height and width of the mosaic.
+    """
+    width = _whole_tiles(sizes[0][1])
+    places, shelves, bottom = [], [], 0  # a shelf: its top and height, and where its free part begins
+    for size in sizes:
+        shelf = next((s for s in shelves if size[0] <= s[1] and s[2] + size[1] <= width), None)
+        if shelf is None:
+            shelf = [bottom, size[0], 0]
+            shelves.append(shelf)
+            bottom += size[0] + size[0] % PNET_STRIDE
+        places.append((shelf[0], shelf[2]))
+        shelf[2] += size[1] + size[1] % PNET_STRIDE
+    return places, (_whole_tiles(bottom), width)
+
+
+def _whole_tiles(side: int) -> int:
+    """The next length, in pixels, that tiles cover exactly."""
+    return -(-(side - TILE_OVERLAP) // TILE_STEP) * TILE_STEP + TILE_OVERLAP
+
+
+def _assemble(outputs: np.ndarray, used: np.ndarray) -> np.ndarray:
+    """Tiles' outputs (n, TILE, TILE, channels) -> those of the mosaic; zero where no tile was looked at."""
+    rows, columns = used.shape
+    whole = np.zeros((rows, columns, *outputs.shape[1:]), np.float32)
+    whole[used] = outputs
+    return whole.transpose(0, 2, 1, 3, 4).reshape(rows * TILE, columns * TILE, -1)
 
 
 def _resize(image: np.ndarray, scale: float) -> np.ndarray:
@@ -213,37 +290,31 @@ def _resize(image: np.ndarray, scale: float) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def _in_batches(network, image: np.ndarray, boxes: np.ndarray, side: int) -> list[np.ndarray]:
-    parts = [
-        network(_patches(image, boxes[start : start + REFINE_BATCH], side))
-        for start in range(0, len(boxes), REFINE_BATCH)
-    ]
-    return [np.concatenate(outputs) for outputs in zip(*parts)]
-
-
 def _patches(image: np.ndarray, boxes: np.ndarray, side: int) -> np.ndarray:
-    """Boxes cut from the photo, (n, side, side, 3) float32; grey (0) where they leave it.
+    """Boxes cut from the photo, (n, side, side, 3) uint8; grey where they leave it.
 
     Samples like TensorFlow's crop_and_resize, which the package uses: the patch's corner pixels lie
     on the box's corners.
     """
+    # crop_and_resize maps the box's fraction of the photo onto [0, size - 1].
+    size = np.array([image.shape[1], image.shape[0]])
+    starts = boxes[:, :2] / size * (size - 1)
+    steps = (boxes[:, 2:] - boxes[:, :2]) / size * (size - 1) / (side - 1)
+    to_photo = np.zeros((len(boxes), 2, 3))
+    to_photo[:, [0, 1], [0, 1]] = steps
+    to_photo[:, :, 2] = starts
     patches = np.empty((len(boxes), side, side, 3), np.uint8)
-    for patch, (x1, y1, x2, y2) in zip(patches, boxes):
-        height, width = image.shape[:2]
-        # crop_and_resize maps the box's fraction of the photo onto [0, size - 1].
-        step_x = (x2 - x1) / width * (width - 1) / (side - 1)
-        step_y = (y2 - y1) / height * (height - 1) / (side - 1)
-        to_photo = np.array([[step_x, 0, x1 / width * (width - 1)], [0, step_y, y1 / height * (height - 1)]])
+    for patch, matrix in zip(patches, to_photo):
         cv2.warpAffine(
             image,
-            to_photo,
+            matrix,
             (side, side),
             dst=patch,
             flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
             borderMode=cv2.BORDER_CONSTANT,
             borderValue=(128, 128, 128),
         )
-    return _normalize(patches)
+    return patches
 
 
 def _adjust(boxes: np.ndarray, offsets: np.ndarray) -> np.ndarray:

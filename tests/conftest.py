@@ -17,10 +17,7 @@ import skimage.data
 from tests.botapi import BotApi
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# Serving turns oneDNN off to save memory; in this process networks are fitted too, in bfloat16, which
-# is four times slower without. Commands and services that tests start run as they are deployed.
 DEPLOYED = dict(os.environ)  # the environment of commands that run as a person runs them
-os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"  # labelled faces; not part of the project

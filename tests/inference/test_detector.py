@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import skimage.data
 
-from inference.detector import Detector, suppress
+from benchmarks.photos import standard
+from inference.detector import WORKING_SIDE, Detector, suppress
 
 FACE = (180, 62, 265, 171)  # the astronaut's, as the mtcnn package finds it: x1, y1, x2, y2
 
@@ -37,16 +38,57 @@ def test_one_face_and_nothing_else_at_any_size(detector, astronaut, scale):
     assert points.left_eye[1] < points.nose[1] < points.mouth_left[1]
 
 
-# The package's own weight loader complains on Python 3.13.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_agrees_with_the_mtcnn_package(detector, astronaut):
+# The package's own weight loader complains on Python 3.13, wherever its files are collected.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def package():
     from mtcnn import MTCNN
 
+    return MTCNN()
+
+
+def groups():
+    """The benchmark's groups that are looked at as they are, not shrunk first."""
+    return [photo for photo in standard() if photo.faces > 1 and max(photo.image.shape) <= WORKING_SIDE]
+
+
+def test_agrees_with_the_mtcnn_package(detector, package, astronaut):
     (ours,) = detector.detect(astronaut)
-    (theirs,) = MTCNN().detect_faces(astronaut, box_format="xyxy")
+    (theirs,) = package.detect_faces(astronaut, box_format="xyxy")
     assert iou(corners(ours), np.array(theirs["box"])) > 0.9
     for name, point in theirs["keypoints"].items():
         assert np.hypot(*np.subtract(getattr(ours.keypoints, name), point)) < 4
+
+
+def test_finds_the_faces_of_groups_where_the_mtcnn_package_does(detector, package):
+    overlaps = []
+    for photo in groups():
+        ours = [corners(face) for face in detector.detect(photo.image)]
+        theirs = package.detect_faces(photo.image, box_format="xyxy")
+        assert len(ours) == len(theirs) == photo.faces, photo.name
+        overlaps += [max(iou(box, np.array(face["box"])) for box in ours) for face in theirs]
+    assert np.mean(np.array(overlaps) >= 0.9) >= 0.95
+    assert min(overlaps) > 0.7
+
+
+@pytest.mark.parametrize("size", [20, 24, 30, 40, 60])
+def test_no_minimum_size_loses_a_larger_face(detector, astronaut, monkeypatch, size):
+    """The package's pyramid is cut for 20 px: with `min_face_size=40` it finds none."""
+    monkeypatch.setattr("inference.detector.MIN_FACE", size)
+    (face,) = detector.detect(astronaut)
+    assert iou(corners(face), np.array(FACE)) > 0.8
+
+
+def test_the_work_does_not_grow_with_the_megapixels(detector, monkeypatch):
+    """Tiles that the first network looks at are what most of the time goes to."""
+    tiles = []
+    pnet = detector._pnet
+    monkeypatch.setattr(detector, "_pnet", lambda images: tiles.append(len(images)) or pnet(images))
+    for side in (1280, 2560, 5120):
+        detector.detect(np.zeros((side * 3 // 4, side, 3), np.uint8))
+    assert tiles[0] == tiles[1] == tiles[2] > 0
 
 
 def test_small_faces_of_a_large_photo_left_to_right(detector, astronaut):
@@ -92,10 +134,21 @@ def test_locate_finds_the_face_that_fills_the_picture(detector, astronaut):
     assert detector.locate(np.zeros((48, 48, 3), np.uint8)) is None
 
 
-def test_suppress_is_greedy():
-    # b overlaps a, c overlaps b but not a: b falls to a, so c stays.
+def test_suppress_drops_what_overlaps_a_better_box():
+    # b overlaps a, and c overlaps b but not a: b falls to a, and c to b all the same.
     boxes = np.array([(0, 0, 10, 10), (4, 0, 14, 10), (9, 0, 19, 10), (2, 2, 6, 6)], float)
-    scores = np.array([0.9, 0.8, 0.7, 0.6])
-    assert suppress(boxes, scores, 0.3).tolist() == [0, 2, 3]
-    assert suppress(boxes, scores, 0.3, by_smaller=True).tolist() == [0, 2]
+    scores = np.array([0.7, 0.8, 0.9, 0.6])
+    assert suppress(boxes, scores, 0.3).tolist() == [2, 3]
+    assert suppress(boxes, scores, 0.3, by_smaller=True).tolist() == [2]
+    assert suppress(boxes, scores, 0.5).tolist() == [2, 1, 0, 3]
     assert suppress(np.empty((0, 4)), np.empty(0), 0.5).tolist() == []
+
+
+def test_suppress_gives_the_same_in_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 100, (300, 2))
+    boxes, scores = np.hstack([corner, corner + rng.uniform(5, 40, (300, 2))]), rng.uniform(size=300)
+    in_parts = suppress(boxes, scores, 0.5)
+    monkeypatch.setattr("inference.detector.SUPPRESS_ROWS", 1000)
+    assert in_parts.tolist() == suppress(boxes, scores, 0.5).tolist()
+    assert 10 < len(in_parts) < 290
