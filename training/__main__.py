@@ -33,7 +33,7 @@ from training.experiment import read as _read
 from training.export import read_records, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, fit
 from training.networks import grow, residual
-from training.tasks import NETWORK_OF, TASKS, Task
+from training.tasks import NETWORK_OF, TASKS
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
 PRECISIONS = ("mixed_bfloat16", "float32")
@@ -73,15 +73,14 @@ def train(options: argparse.Namespace) -> None:
     valid = _read(task, "valid", options.data)
 
     # Network and training
-    trained = _fitted(name, fitted, valid, options)
-    original = _against_originals(trained, task, valid) if "original" in task.heads else {}
+    network = _fitted(name, fitted, valid, options)
 
     # Evaluate
-    network = serving_copy(trained, task)
+    network = serving_copy(network, task)
     options.weights.mkdir(parents=True, exist_ok=True)
     network.save(options.weights / f"{name}.keras")
     held_out_logits, valid_logits = (_logits(network, task, part) for part in (calibration, valid))
-    for attribute in task.shipped:
+    for attribute in task.heads:
         decoding = CALIBRATE[attribute](held_out_logits[attribute], calibration[0].labels)
         record = {
             "task": attribute,
@@ -102,7 +101,6 @@ def train(options: argparse.Namespace) -> None:
                     "calibration": len(calibration[0]),
                     "valid": len(valid[0]),
                 },
-                **original,
             },
             "valid": REPORT[attribute](valid_logits[attribute], valid[0].labels, decoding),
         }
@@ -121,7 +119,7 @@ def evaluate(options: argparse.Namespace) -> None:
         network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
         valid = _read(task, "valid", options.data)
         logits = _logits(network, task, valid)
-        for attribute in task.shipped:
+        for attribute in task.heads:
             record = records[attribute]
             measured[attribute] = valid[0], logits[attribute]
             report = REPORT[attribute](logits[attribute], valid[0].labels, record["calibration"])
@@ -207,7 +205,6 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         settings["epochs"],
         folder,
         task.peak_rate,
-        loss_weights=task.loss_weights,
     )
     return network
 
@@ -223,16 +220,10 @@ def _history(name: str, options: argparse.Namespace) -> list[dict]:
     """The settings of every fit that a network went through, first to last."""
     task = TASKS[name]
     if options.start and name == options.command:
-        before = read_records(options.start)[task.shipped[0]]["trained"]["fits"]
+        before = read_records(options.start)[next(iter(task.heads))]["trained"]["fits"]
     else:
         before = _history(task.start, options) if task.start else []
     return before + [{"task": name} | _settings(name, options)]
-
-
-def _against_originals(network: keras.Model, task: Task, valid: Located) -> dict[str, float]:
-    """Accuracy of the head that learnt FER2013's own labels; measured now, since it is not shipped."""
-    told = _logits(network, task, valid)["original"].argmax(axis=1)
-    return {"original_head_accuracy": round(float((told == valid[0].labels["original"]).mean()), 4)}
 
 
 def _parser() -> argparse.ArgumentParser:

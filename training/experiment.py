@@ -224,7 +224,6 @@ def task_of(recipe: Recipe) -> Task:
         heads={name: recipe.classes if name == "emotion" else base.heads[name]},
         losses={name: base.losses[name]},
         metrics={name: base.metrics[name]},
-        loss_weights=None,
         peak_rate=recipe.peak_rate or rate,
         start=None,
     )

@@ -6,20 +6,19 @@ from pathlib import Path
 import keras
 
 from inference.faces import ATTRIBUTES
-from training.networks import grow, residual
+from training.networks import residual
 from training.tasks import Task
 
 
 def serving_copy(network: keras.Model, task: Task) -> keras.Model:
-    """The shipped heads in float32, without optimizer or losses; bfloat16 is for training only."""
+    """The same network in float32, without optimizer or losses; bfloat16 is for training only."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        heads = {head: task.heads[head] for head in task.shipped}
-        copy = residual(task.side, task.channels, heads, task.stem_stride, task.blocks)
+        copy = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
     finally:
         keras.config.set_dtype_policy(policy)
-    grow(copy, network)
+    copy.set_weights(network.get_weights())
     return copy
 
 

@@ -210,7 +210,6 @@ def fit(
     folder: Path,
     peak_rate: float,
     *,
-    loss_weights: dict[str, float] | None = None,
     schedule: str = "one-cycle",
     weight_decay: float = WEIGHT_DECAY,
     patience: int | None = None,
@@ -225,7 +224,6 @@ def fit(
         valid: faces whose loss patience and plateaus go by.
         losses, metrics: by head.
         peak_rate: highest learning rate.
-        loss_weights: of each head in the loss; 1 for each by default.
         schedule: "one-cycle" rises and falls once, "plateau" falls when the loss no longer does.
         weight_decay: decoupled L2 (Loshchilov and Hutter 2019).
         patience: stop after so many epochs without a better loss, and take the weights of the best.
@@ -246,7 +244,7 @@ def fit(
         ema_momentum=average or 0,
     )
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
-    model.compile(optimizer, losses, loss_weights, weighted_metrics=metrics)
+    model.compile(optimizer, losses, weighted_metrics=metrics)
     folder.mkdir(parents=True, exist_ok=True)
     log, best = folder / "log.csv", folder / "best.weights.h5"
     callbacks = [
