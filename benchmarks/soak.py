@@ -24,6 +24,7 @@ import httpx
 import numpy as np
 import skimage.data
 
+from tests.botapi import Attempt
 from tests.botapi.world import Json
 from tests.chaos.conftest import encode
 from tests.chaos.fleet import Fleet, children, inference_process, kill_tree, sigterm, web_process
@@ -44,23 +45,27 @@ class Record:
 
     Attributes:
         sent: updates by kind.
+        faults: times and kinds of what was broken.
         answers: times at which each update was answered, by its message id.
         waits: seconds from an update's first delivery to its first answer.
         smooth: those of updates that were acknowledged at their first delivery.
         health: seconds that /healthz took.
+        silent: how often it gave no answer.
+        lost: updates without an answer.
+        doubled: of each update with more than one answer, a line on how it came to them.
         memory: bytes of their own that the first dyno's processes hold, at each quarter of the run.
     """
 
     sent: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
+    faults: list[tuple[float, str]] = field(default_factory=list)
     answers: dict[int, list[float]] = field(default_factory=dict)
     waits: list[float] = field(default_factory=list)
     smooth: list[float] = field(default_factory=list)
     health: list[float] = field(default_factory=list)
     silent: int = 0
-    memory: list[int] = field(default_factory=list)
     lost: int = 0
-    doubled: int = 0
+    doubled: list[str] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
 
 
 # Load
@@ -164,11 +169,12 @@ def break_things(fleet: Fleet, record: Record, over: threading.Event, seconds: f
     for name in itertools.cycle(FAULTS):
         if over.wait(FAULT_SECONDS) or time.monotonic() > deadline:
             return
+        start = time.time()
         try:
             FAULTS[name](fleet)
         except (TypeError, ValueError, OSError):  # the process to be hit is just being replaced
             continue
-        record.faults[name] += 1
+        record.faults.append((start, name))
 
 
 # Looking on
@@ -226,12 +232,24 @@ def judge(fleet: Fleet, record: Record, updates: dict[int, Json]) -> None:
         attempts = fleet.telegram.deliveries[update["update_id"]]
         times = record.answers.get(number, [])
         record.lost += not times
-        record.doubled += max(0, len(times) - 1)
+        if len(times) > 1:
+            record.doubled.append(explain(record, times, attempts))
         if times:
             wait = times[0] - attempts[0].started
             record.waits.append(wait)
             if len(attempts) == 1:
                 record.smooth.append(wait)
+
+
+def explain(record: Record, times: list[float], attempts: list[Attempt]) -> str:
+    """When an update was answered and how its deliveries ended, and what was broken shortly before."""
+    start = attempts[0].started
+    answered = ", ".join(f"{when - start:.1f}" for when in times)
+    ended = ", ".join(f"{attempt.status or 'cut off'} at {attempt.ended - start:.1f}" for attempt in attempts)
+    broken = [
+        f"{name} at {when - start:.1f}" for when, name in record.faults if times[0] - 60 < when < times[-1]
+    ]
+    return f"answered at {answered}; deliveries ended with {ended}; {', '.join(broken) or 'nothing broken'}"
 
 
 def soak(fleet: Fleet, minutes: float) -> Record:
@@ -287,7 +305,7 @@ def report(fleet: Fleet, record: Record, minutes: float) -> str:
         "updates sent": total,
         "answers": sum(map(len, record.answers.values())),
         "lost": record.lost,
-        "answered a second time": record.doubled,
+        "answered more than once": len(record.doubled),
         "web processes and dynos started": log.count("Booting worker"),
         "seconds from first delivery to answer, p50 / p95 / p99, ms": percentiles(record.waits),
         f"the same of the {len(record.smooth)} answered at the first delivery": percentiles(record.smooth),
@@ -299,7 +317,9 @@ def report(fleet: Fleet, record: Record, minutes: float) -> str:
         ),
     }
     sent = ", ".join(f"{count} {name}" for name, count in record.sent.most_common())
-    faults = "\n".join(f"- {count} times: {name}" for name, count in record.faults.items())
+    broken = Counter(name for _, name in record.faults)
+    faults = "\n".join(f"- {count} times: {name}" for name, count in broken.items())
+    doubled = "\n".join(f"- {line}" for line in record.doubled) or "- none"
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     return f"""# Soak
 
@@ -316,8 +336,9 @@ Meanwhile, one every {FAULT_SECONDS} s; kills hit the second dyno:
 
 {faults}
 
-A second answer is given when a process dies, or Redis is away, between Telegram's taking the answer and the
-note of it in Redis.
+Updates answered more than once, in seconds from their first delivery:
+
+{doubled}
 """
 
 

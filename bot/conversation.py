@@ -263,12 +263,15 @@ async def _answer(message: Message, update: Update, context: ContextTypes.DEFAUL
 async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """Analyze the picture of a message and reply to it with the annotated photo and the faces."""
     entry, given_up = journal.current(), context.bot_data["given_up"]
+    # Beyond it another dyno may have it; who polls has no other.
+    budget = BUDGET_SECONDS - entry.age if context.bot_data["settings"].webhook else None
     try:
         if update.update_id in given_up:  # nobody could be told; and another process need not die of it
             raise AnalysisError(given_up[update.update_id])
-        with entry.stage("download"):
-            data = await _download(_image(message))
-        analysis = await context.bot_data["pool"].analyze(data)
+        async with asyncio.timeout(budget):
+            with entry.stage("download"):
+                data = await _download(_image(message))
+            analysis = await context.bot_data["pool"].analyze(data)
     except PhotoError as error:
         entry.end("refused", error.reason.name.lower())
         await _say(message, replies.REFUSALS[error.reason])

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError, RedisError
@@ -34,10 +34,9 @@ class Shared:
     def __init__(self, settings: Settings) -> None:
         self.status = "connecting" if settings.redis else "off"
         self.prefix = f"faces:{settings.token.split(':')[0] if settings.token else 'page'}:"
-        self.connections = settings.redis and BlockingConnectionPool.from_url(
+        self.connections = settings.redis and ConnectionPool.from_url(
             settings.redis,
             max_connections=CONNECTIONS,
-            timeout=ANSWER_SECONDS,
             socket_timeout=ANSWER_SECONDS,
             socket_connect_timeout=ANSWER_SECONDS,
             # A connection that was idle for long may have been closed; but one that hangs is not asked again.
@@ -45,16 +44,21 @@ class Shared:
             **settings.redis_options,
         )
         self._redis = self.connections and Redis.from_pool(self.connections)
+        # Whoever waits for a connection waits here: in the pool, a crowd would look like a Redis that hangs.
+        self._turns = asyncio.Semaphore(CONNECTIONS - 1)  # and one for `watch`
 
     async def ask(self, question: Callable[[Redis], Awaitable[T]], otherwise: T) -> T:
         """What Redis answers to `question`; `otherwise` while it is away, or takes too long."""
         if self.status != "connected":
             return otherwise
-        try:
-            return await question(self._redis)
-        except ERRORS as error:
-            self._miss(error)
-            return otherwise
+        async with self._turns:
+            if self.status != "connected":  # any more
+                return otherwise
+            try:
+                return await question(self._redis)
+            except ERRORS as error:
+                self._miss(error)
+                return otherwise
 
     async def watch(self) -> None:
         """Notice when Redis goes and comes, until canceled; returns at once where there is none."""

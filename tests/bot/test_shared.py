@@ -24,10 +24,22 @@ def test_without_redis_the_answer_is_the_other_one():
 def test_many_questions_take_few_connections(redis_server):
     async def scenario():
         async with sharing(redis_server.url) as shared:
-            answers = await asyncio.gather(*(shared.ask(lambda redis: redis.incr("n"), 0) for _ in range(50)))
-            assert sorted(answers) == list(range(1, 51))
+            answers = await asyncio.gather(
+                *(shared.ask(lambda redis: redis.incr("n"), 0) for _ in range(500))
+            )
+            assert sorted(answers) == list(range(1, 501))
             clients = await shared.ask(lambda redis: redis.client_list(), [])
             assert 1 <= len(clients) <= CONNECTIONS
+
+    asyncio.run(scenario())
+
+
+def test_a_crowd_that_waits_for_its_turn_is_not_a_redis_that_hangs(redis_server):
+    async def scenario():
+        async with sharing(redis_server.url) as shared:
+            slow = [shared.ask(lambda redis: redis.blpop("nothing", timeout=1), "away") for _ in range(9)]
+            assert await asyncio.gather(*slow) == [None] * 9
+            assert shared.status == "connected"
 
     asyncio.run(scenario())
 
