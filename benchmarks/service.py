@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from benchmarks.report import Check, milliseconds, table
 from tests.botapi import BotApi
 from tests.conftest import SECRET, TOKEN, Service, start_service, stop_service
 
+DEPLOYED = Path(__file__).parent / ".deployed" / "bin" / "python"  # with requirements.txt alone
 STARTS = 3
 IN_FLIGHT = (1, 8, 32)  # photos
 PHOTOS = {1: 24, 8: 40, 32: 64}  # delivered at each
@@ -69,6 +71,7 @@ def running(ready: bool = True, join=None) -> Iterator[tuple[BotApi, Service]]:
     with tempfile.TemporaryDirectory() as folder, BotApi(token=TOKEN) as telegram:
         service = start_service(
             Path(folder) / "log",
+            python=str(DEPLOYED if DEPLOYED.exists() else sys.executable),
             TELEGRAM_BOT_TOKEN=TOKEN,
             TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
             WEBHOOK_URL="https://faces.example.com",

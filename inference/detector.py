@@ -30,7 +30,7 @@ TILE_STEP = TILE * PNET_STRIDE  # pixels from one tile to the next
 TILE_OVERLAP = PNET_WINDOW - PNET_STRIDE  # pixels
 PNET_SIDE, RNET_SIDE, ONET_SIDE = TILE_STEP + TILE_OVERLAP, 24, 48  # pixels
 # Inputs a call. Every network sees only these, because oneDNN keeps buffers for each shape it meets.
-PNET_BATCHES, RNET_BATCHES, ONET_BATCHES = (16, 4, 1), (128, 32, 8), (32, 8)
+PNET_BATCHES, RNET_BATCHES, ONET_BATCHES = (8, 2, 1), (64, 16), (16, 4)
 SUPPRESS_ROWS = 128  # boxes compared with all better ones at a time; bounds memory on photos of texture
 
 PNET_THRESHOLD, RNET_THRESHOLD, ONET_THRESHOLD = 0.6, 0.7, 0.8  # probability of a face; mtcnn's

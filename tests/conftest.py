@@ -88,13 +88,18 @@ def free_port() -> int:
 
 
 def start_service(
-    log: Path, command: list[str] = PROCFILE, *, port: int | None = None, **settings: str
+    log: Path,
+    command: list[str] = PROCFILE,
+    *,
+    port: int | None = None,
+    python: str = sys.executable,
+    **settings: str,
 ) -> Service:
     """A command of Python's, on this port or a free one, with nothing but these settings."""
     port = port or free_port()
     environment = {"PATH": os.environ["PATH"], "PORT": str(port), "WEB_CONCURRENCY": "2"} | settings
     with log.open("w") as stream:
-        process = subprocess.Popen([sys.executable, "-m", *command], cwd=ROOT, env=environment, stderr=stream)
+        process = subprocess.Popen([python, "-m", *command], cwd=ROOT, env=environment, stderr=stream)
     return Service(f"http://127.0.0.1:{port}", process, log)
 
 
