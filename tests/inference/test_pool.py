@@ -20,14 +20,6 @@ def encode(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _deployed():
-    """Processes take their memory as they do when deployed; see conftest."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("TF_ENABLE_ONEDNN_OPTS")
-        yield
-
-
 @pytest.fixture(scope="module")
 def run():
     """Runs coroutines, all in one event loop, as the pool lives in one."""
