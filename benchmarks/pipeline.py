@@ -13,7 +13,7 @@ from benchmarks.report import Check, milliseconds, table
 
 SAME_BOX = 0.9  # IoU from which two boxes count as the same
 MEGAPIXELS = {2: (1633, 1225), 12: (4000, 3000)}  # width, height
-SECONDS = 1.0  # for each measurement; three calls are made even so
+SECONDS = 1.0  # for each measurement; two calls are made even so
 
 
 def run() -> tuple[str, list[Check]]:
@@ -100,10 +100,10 @@ def _detection(photos: list[Photo], timed: dict, medians: dict, found: dict) -> 
 
 
 def _agreement(found: dict, photo: Photo) -> tuple[int, int]:
-    """How many of the mtcnn package's boxes are ours too, and how many there are."""
-    theirs, ours = found["naive", photo.name], found["ours", photo.name]
-    best = [max((iou(box, other) for other in ours), default=0) for box in theirs]
-    return sum(overlap >= SAME_BOX for overlap in best), len(best)
+    """Of the boxes that the mtcnn package and this project have in common, how many are the same; and all."""
+    ours = found["ours", photo.name]
+    best = [max((iou(box, other) for other in ours), default=0) for box in found["naive", photo.name]]
+    return sum(overlap >= SAME_BOX for overlap in best), sum(overlap > 0.5 for overlap in best)
 
 
 def iou(one: list[float], other: list[float]) -> float:
@@ -122,7 +122,9 @@ def _checks(photos: list[Photo], medians: dict, found: dict, large: dict) -> lis
         return medians["naive", "analyze", photo] / medians["ours", "analyze", photo]
 
     share = medians["ours", "analyze", group] / medians["ours", "detect", group]
-    fewer = [p.name for p in photos if len(found["ours", p.name]) < len(found["naive", p.name])]
+    # What the package finds beyond the faces that are there (a fold of cloth) is no face.
+    fewer = [p.name for p in photos if len(found["ours", p.name]) < min(p.faces, len(found["naive", p.name]))]
+    false = [p.name for p in photos if len(found["ours", p.name]) > p.faces]
     same, boxes = np.sum([_agreement(found, p) for p in photos if max(p.image.shape) <= 1280], axis=0)
     growth = float(np.median(large[12]) / np.median(large[2]))
     return [
@@ -134,6 +136,7 @@ def _checks(photos: list[Photo], medians: dict, found: dict, large: dict) -> lis
         ),
         Check(f"{portrait}: likewise", f"{times(portrait):.1f}", "at least 3", times(portrait) >= 3),
         Check(f"{group}: whole pipeline to its own detection", f"{share:.2f}", "at most 1.3", share <= 1.3),
+        Check("photos with more faces than there are", ", ".join(false) or "none", "none", not false),
         Check(
             "photos with fewer faces than the mtcnn package", ", ".join(fewer) or "none", "none", not fewer
         ),

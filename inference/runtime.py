@@ -50,8 +50,8 @@ def in_batches(
         while start < len(inputs) or not parts:  # none at all still gives arrays, of no rows
             size = next((size for size in sizes if size <= len(inputs) - start), sizes[-1])
             part = inputs[start : start + size]
-            padding = np.zeros((size - len(part), *shape), inputs.dtype)
-            outputs = graph(tf.constant(np.concatenate([part, padding])))
+            padding = [(0, size - len(part))] + [(0, 0)] * len(shape)
+            outputs = graph(tf.constant(np.pad(part, padding) if size > len(part) else part))
             parts.append([output[: len(part)].numpy() for output in outputs])
             start += size
         return [np.concatenate(outputs) for outputs in zip(*parts)]
