@@ -183,6 +183,8 @@ async def webhook(request: Request) -> Response:
         return later()
     try:
         update = Update.de_json(content, state.telegram.bot)
+        if update.message and update.message.chat is None:  # which the library lets pass
+            raise ValueError
     except Exception:  # of a shape that the library does not know; sent again, it would have it still
         log.error("update %d could not be understood", update_id)
         return PlainTextResponse("ok")
