@@ -31,7 +31,6 @@ TILE_OVERLAP = PNET_WINDOW - PNET_STRIDE  # pixels
 PNET_SIDE, RNET_SIDE, ONET_SIDE = TILE_STEP + TILE_OVERLAP, 24, 48  # pixels
 # Inputs a call. Every network sees only these, because oneDNN keeps buffers for each shape it meets.
 PNET_BATCHES, RNET_BATCHES, ONET_BATCHES = (8, 2, 1), (64, 16), (16, 4)
-SUPPRESS_ROWS = 128  # boxes compared with all better ones at a time; bounds memory on photos of texture
 
 PNET_THRESHOLD, RNET_THRESHOLD, ONET_THRESHOLD = 0.6, 0.7, 0.8  # probability of a face; mtcnn's
 TWICE_THRESHOLD = 0.85  # likewise, averaged over ONet's two views
@@ -177,40 +176,41 @@ class Detector:
         scores = probabilities[:, 1]
         passed = np.flatnonzero(scores > ONET_THRESHOLD)
         final = _adjust(boxes, offsets)
-        kept = passed[suppress(final[passed], scores[passed], ONET_OVERLAP, by_smaller=True)]
+        kept = passed[suppress_inner(final[passed], scores[passed], ONET_OVERLAP)]
         _, landmarks, scores = self._look_twice(patches[kept])
         faces = scores > TWICE_THRESHOLD
         return final[kept][faces], scores[faces], _place(landmarks, boxes[kept])[faces]
 
 
-def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float, by_smaller: bool = False) -> np.ndarray:
-    """Non-maximum suppression as in the mtcnn package: a box falls to any better one, even to one that falls.
+def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> np.ndarray:
+    """Greedy non-maximum suppression.
 
     Args:
         boxes: (n, 4) float, x1, y1, x2, y2.
-        scores: (n,) float; higher wins.
-        overlap: boxes that overlap a better one by more than this are dropped.
-        by_smaller: measure overlap as a share of the smaller box, not of the union (IoU), so that a
-            box inside another counts as the same face.
+        scores: (n,) float, 0 to 1; higher wins.
+        overlap: boxes that overlap a better one by more than this (IoU) are dropped.
 
     Returns:
         Indices of the kept boxes, best first.
     """
+    rectangles = np.hstack([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]]).astype(np.float64)
+    return np.array(cv2.dnn.NMSBoxes(rectangles, scores.astype(np.float32), 0.0, overlap), int)
+
+
+def suppress_inner(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> np.ndarray:
+    """The same with overlap as a share of the smaller box, so that a box inside another is the same face."""
+    x1, y1, x2, y2 = boxes.T
+    areas = (x2 - x1) * (y2 - y1)
     order = np.argsort(-scores, kind="stable")
-    boxes = boxes[order]
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
     kept = []
-    for start in range(0, len(order), SUPPRESS_ROWS):
-        rows = slice(start, start + SUPPRESS_ROWS)
-        corners = np.maximum(boxes[rows, None, :2], boxes[: rows.stop, :2])
-        shared = np.maximum(np.minimum(boxes[rows, None, 2:], boxes[: rows.stop, 2:]) - corners, 0).prod(
-            axis=2
-        )
-        one, other = areas[rows, None], areas[: rows.stop]
-        whole = np.minimum(one, other) if by_smaller else one + other - shared
-        falls = np.tril(shared > overlap * whole, start - 1).any(axis=1)
-        kept.append(order[rows][~falls])
-    return np.concatenate(kept) if kept else order
+    while order.size:
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        width = np.minimum(x2[best], x2[rest]) - np.maximum(x1[best], x1[rest])
+        height = np.minimum(y2[best], y2[rest]) - np.maximum(y1[best], y1[rest])
+        shared = np.maximum(width, 0) * np.maximum(height, 0)
+        order = rest[shared <= overlap * np.minimum(areas[best], areas[rest])]
+    return np.array(kept, int)
 
 
 def _compile(network_class, weights: str, side: int, batches: tuple[int, ...]):

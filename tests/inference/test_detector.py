@@ -4,7 +4,7 @@ import pytest
 import skimage.data
 
 from benchmarks.photos import standard
-from inference.detector import WORKING_SIDE, Detector, suppress
+from inference.detector import WORKING_SIDE, Detector, suppress, suppress_inner
 
 FACE = (180, 62, 265, 171)  # the astronaut's, as the mtcnn package finds it: x1, y1, x2, y2
 
@@ -134,21 +134,12 @@ def test_locate_finds_the_face_that_fills_the_picture(detector, astronaut):
     assert detector.locate(np.zeros((48, 48, 3), np.uint8)) is None
 
 
-def test_suppress_drops_what_overlaps_a_better_box():
-    # b overlaps a, and c overlaps b but not a: b falls to a, and c to b all the same.
+def test_suppress_is_greedy():
+    # b overlaps a, c overlaps b but not a: b falls to a, so c stays.
     boxes = np.array([(0, 0, 10, 10), (4, 0, 14, 10), (9, 0, 19, 10), (2, 2, 6, 6)], float)
-    scores = np.array([0.7, 0.8, 0.9, 0.6])
-    assert suppress(boxes, scores, 0.3).tolist() == [2, 3]
-    assert suppress(boxes, scores, 0.3, by_smaller=True).tolist() == [2]
-    assert suppress(boxes, scores, 0.5).tolist() == [2, 1, 0, 3]
-    assert suppress(np.empty((0, 4)), np.empty(0), 0.5).tolist() == []
-
-
-def test_suppress_gives_the_same_in_parts(monkeypatch):
-    rng = np.random.default_rng(0)
-    corner = rng.uniform(0, 100, (300, 2))
-    boxes, scores = np.hstack([corner, corner + rng.uniform(5, 40, (300, 2))]), rng.uniform(size=300)
-    in_parts = suppress(boxes, scores, 0.5)
-    monkeypatch.setattr("inference.detector.SUPPRESS_ROWS", 1000)
-    assert in_parts.tolist() == suppress(boxes, scores, 0.5).tolist()
-    assert 10 < len(in_parts) < 290
+    scores = np.array([0.9, 0.8, 0.7, 0.6])
+    assert suppress(boxes, scores, 0.3).tolist() == [0, 2, 3]
+    assert suppress_inner(boxes, scores, 0.3).tolist() == [0, 2]
+    assert suppress(boxes[::-1], scores[::-1], 0.5).tolist() == [3, 2, 1, 0]
+    for empty in (suppress, suppress_inner):
+        assert empty(np.empty((0, 4)), np.empty(0), 0.5).tolist() == []
