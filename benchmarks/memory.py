@@ -4,7 +4,7 @@ import os
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from benchmarks.photos import mixed
 from benchmarks.report import Check, table
-from benchmarks.service import running
+from benchmarks.service import DEPLOYED, running
 from tests.botapi import BotApi
 
 LIMIT = 512 * 2**20  # bytes; of the smallest dyno
@@ -35,7 +35,8 @@ class Cgroup:
     def __init__(self) -> None:
         root = Path("/sys/fs/cgroup")
         one = (root / "memory" / "memory.limit_in_bytes").exists()
-        self._path = root / ("memory" if one else "") / "faces-benchmark"
+        self._controller = "memory" if one else ""
+        self._path = root / self._controller / f"faces-benchmark-{os.getpid()}"
         if not one:
             (root / "cgroup.subtree_control").write_text("+memory")
         names = ["memory.limit_in_bytes", "memory.max_usage_in_bytes", "memory.oom_control"]
@@ -45,9 +46,20 @@ class Cgroup:
         self._path.mkdir()
         (self._path / self._limit).write_text(str(LIMIT))
 
-    def add(self, process: int) -> None:
-        """A process, and all that it starts from now on."""
-        (self._path / "cgroup.procs").write_text(str(process))
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Have this process in it meanwhile: what it starts is born there, and stays."""
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        home = next(line.split(":")[2] for line in lines if line.split(":")[1] == self._controller)
+        self._move(self._path)
+        try:
+            yield
+        finally:
+            self._move(self._path.parent / home.strip("/"))
+
+    @staticmethod
+    def _move(group: Path) -> None:
+        (group / "cgroup.procs").write_text(str(os.getpid()))
 
     @property
     def peak(self) -> int:
@@ -68,7 +80,7 @@ class Cgroup:
 def run() -> tuple[str, list[Check]]:
     """Measure, and return the section for the report and the checks of its targets."""
     _forget_files()
-    with _cgroup() as cgroup, running(join=cgroup and cgroup.add) as (telegram, service):
+    with _cgroup() as cgroup, running(inside=cgroup.inside if cgroup else nullcontext) as (telegram, service):
         process = service.process.pid
         time.sleep(SETTLE)
         idle = anonymous(process)
@@ -163,7 +175,8 @@ def _children(process: int) -> list[int]:
 
 def _forget_files() -> None:
     """Have the kernel drop the packages' pages, so that the service is charged for those it reads."""
-    for path in Path(sysconfig.get_path("purelib")).rglob("*.so*"):
+    packages = DEPLOYED.parent.parent if DEPLOYED.exists() else Path(sysconfig.get_path("purelib"))
+    for path in packages.rglob("*.so*"):
         with path.open("rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 

@@ -61,26 +61,25 @@ def run() -> tuple[str, list[Check]]:
 
 
 @contextlib.contextmanager
-def running(ready: bool = True, join=None) -> Iterator[tuple[BotApi, Service]]:
+def running(ready: bool = True, inside=contextlib.nullcontext) -> Iterator[tuple[BotApi, Service]]:
     """The service with a webhook at a Bot API server.
 
     Args:
         ready: wait for the models.
-        join: called with the process's id as soon as it runs.
+        inside: a context in which the process is started.
     """
     with tempfile.TemporaryDirectory() as folder, BotApi(token=TOKEN) as telegram:
-        service = start_service(
-            Path(folder) / "log",
-            python=str(DEPLOYED if DEPLOYED.exists() else sys.executable),
-            TELEGRAM_BOT_TOKEN=TOKEN,
-            TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
-            WEBHOOK_URL="https://faces.example.com",
-            WEBHOOK_SECRET=SECRET,
-        )
+        with inside():
+            service = start_service(
+                Path(folder) / "log",
+                python=str(DEPLOYED if DEPLOYED.exists() else sys.executable),
+                TELEGRAM_BOT_TOKEN=TOKEN,
+                TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
+                WEBHOOK_URL="https://faces.example.com",
+                WEBHOOK_SECRET=SECRET,
+            )
         telegram.gateway = service.url
         try:
-            if join:
-                join(service.process.pid)
             if ready:
                 service.wait_until(
                     lambda health: health["models_ready"] and health["telegram"] == "connected"
