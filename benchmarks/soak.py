@@ -358,6 +358,7 @@ def main() -> None:
     if missing := [name for name in ("nginx", "redis-server") if not shutil.which(name, path=path)]:
         sys.exit(f"needs {' and '.join(missing)}; make programs installs Debian's")
     random.seed(0)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # and take all that was started with it
     with tempfile.TemporaryDirectory() as folder, Fleet(Path(folder)) as fleet:
         record = soak(fleet, minutes)
         RESULT.write_text(report(fleet, record, minutes))

@@ -223,6 +223,7 @@ class BotApi(People):
             parameters = await _read(request)
             with self.changed:
                 self.underway += 1
+                self.changed.notify_all()
             try:
                 response = await self._act(act, parameters, failure)
             finally:
