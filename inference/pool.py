@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 LOADING_SECONDS = 120  # that the models may take to load
 SPARE_SECONDS = 5  # beyond its time, after which a photo that neither ends nor times out counts as lost
+STARVED = ("ResourceExhaustedError", "AbortedError")  # TensorFlow's, the latter where oneDNN got no memory
 RETRY_SECONDS = 5  # between attempts to load the models, should that fail
 OUT_OF_MEMORY = 71  # exit status of a process that is
 CONSTS.term_timeout = 0.5  # seconds that pebble gives a hung process before it kills it
@@ -263,7 +264,7 @@ def _analyze(data: bytes) -> Analysis:
     except PhotoError:
         raise
     except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":  # TensorFlow's
+        if isinstance(error, MemoryError) or type(error).__name__ in STARVED:
             os._exit(OUT_OF_MEMORY)
         log.exception("a photo could not be analyzed")
         raise AnalysisError("error") from None
