@@ -21,15 +21,14 @@ class Ours:
 
     def __init__(self) -> None:
         from inference.analyzer import FaceAnalyzer
-        from inference.detector import Detector
 
-        self._analyzer, self._detector = FaceAnalyzer(), Detector()
+        self._analyzer = FaceAnalyzer()
 
     def analyze(self, image) -> list:
         return [_corners(face.box) for face in self._analyzer.analyze(image)]
 
     def detect(self, image) -> list:
-        return [_corners(face.box) for face in self._detector.detect(image)]
+        return [_corners(face.box) for face in self._analyzer.detect(image)]
 
     def read(self, data: bytes) -> list:
         """From the file's bytes on."""

@@ -81,9 +81,7 @@ def running(ready: bool = True, inside=contextlib.nullcontext) -> Iterator[tuple
         telegram.gateway = service.url
         try:
             if ready:
-                service.wait_until(
-                    lambda health: health["models_ready"] and health["telegram"] == "connected"
-                )
+                service.wait_until_ready()
             yield telegram, service
         finally:
             stop_service(service)
@@ -102,7 +100,7 @@ def _start() -> tuple[float, float, float]:
             except OSError:
                 time.sleep(0.005)
         port = time.perf_counter() - start
-        service.wait_until(lambda health: health["models_ready"] and health["telegram"] == "connected")
+        service.wait_until_ready()
         models = time.perf_counter() - start
         deliver(telegram, [photo], 1)
         return port, models, time.perf_counter() - start

@@ -21,9 +21,7 @@ MIN_SIDE = 16  # pixels
 MAX_SCANS = 1000  # of a JPEG; each goes over the whole picture, 20 bytes over 42 megapixels in 3 ms
 MAX_RATIO = 20  # longer side to shorter side; Telegram's limit for photos
 MAX_SIDE = 2560  # pixels; Telegram shows photos up to this size, and detection works at half of it
-DRAFT_SIDE = (
-    1600  # pixels of a large JPEG that are enough; making 2560 of 4000 takes longer than finding faces
-)
+DRAFT_SIDE = 1600  # pixels of a large JPEG that are enough: 2560 of 4000 take longer to make than to search
 
 # AVIF stands before HEIF: both accept the brand `mif1`, and only libavif looks on to what is inside.
 FORMATS = ("PNG", "WEBP", "AVIF", "HEIF", "BMP", "TIFF", "GIF")  # and JPEG

@@ -77,6 +77,10 @@ class Service:
             time.sleep(0.1)
         raise AssertionError(f"{health}\n{self.log.read_text()}")
 
+    def wait_until_ready(self) -> None:
+        """Return once photos from Telegram can be analyzed."""
+        self.wait_until(lambda health: health["models_ready"] and health["telegram"] == "connected")
+
 
 PROCFILE = (ROOT / "Procfile").read_text().removeprefix("web:").split()
 
@@ -143,7 +147,7 @@ def bot(telegram, tmp_path_factory):
         METRICS_TOKEN=METRICS_TOKEN,
     )
     telegram.gateway = service.url
-    service.wait_until(lambda health: health["models_ready"] and health["telegram"] == "connected")
+    service.wait_until_ready()
     yield service
     stop_service(service)
 

@@ -19,17 +19,14 @@ from pathlib import Path
 import keras
 
 from inference.faces import ATTRIBUTES
+from training import experiment
 from training.augmentation import LEVELS
 from training.cards import write_cards
 from training.classes import MERGES
 from training.comparison import compare as compare_networks
-from training.data import clean
 from training.ensemble import ensemble
 from training.evaluation import CALIBRATE, REPORT
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
-from training.experiment import crops as _crops
-from training.experiment import logits as _logits
-from training.experiment import read as _read
 from training.export import read_records, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, fit
 from training.networks import grow, residual
@@ -65,12 +62,8 @@ def train(options: argparse.Namespace) -> None:
     keras.utils.set_random_seed(options.seed)
 
     # Data
-    faces, landmarks = _read(task, "train", options.data)
-    held_out = faces.calibration()
-    wanted = ~held_out & clean(faces, options.clean)
-    fitted = faces.take(wanted), landmarks[wanted]
-    calibration = faces.take(held_out), landmarks[held_out]
-    valid = _read(task, "valid", options.data)
+    fitted, calibration = experiment.apart(experiment.read(task, "train", options.data), options.clean)
+    valid = experiment.read(task, "valid", options.data)
 
     # Network and training
     network = _fitted(name, fitted, valid, options)
@@ -79,7 +72,7 @@ def train(options: argparse.Namespace) -> None:
     network = serving_copy(network, task)
     options.weights.mkdir(parents=True, exist_ok=True)
     network.save(options.weights / f"{name}.keras")
-    held_out_logits, valid_logits = (_logits(network, task, part) for part in (calibration, valid))
+    held_out_logits, valid_logits = (experiment.logits(network, task, part) for part in (calibration, valid))
     for attribute in task.heads:
         decoding = CALIBRATE[attribute](held_out_logits[attribute], calibration[0].labels)
         record = {
@@ -117,8 +110,8 @@ def evaluate(options: argparse.Namespace) -> None:
     for name in sorted({record["network"] for record in records.values()}):
         task = TASKS[name]
         network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
-        valid = _read(task, "valid", options.data)
-        logits = _logits(network, task, valid)
+        valid = experiment.read(task, "valid", options.data)
+        logits = experiment.logits(network, task, valid)
         for attribute in task.heads:
             record = records[attribute]
             measured[attribute] = valid[0], logits[attribute]
@@ -195,11 +188,13 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     folder = options.runs / name
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
     claim(folder, settings | made | {"faces": len(faces[0])})
-    crops = _crops(task, faces, task.weights(faces[0].labels), settings["augmentation"], options.seed)
+    crops = experiment.crops(
+        task, faces, task.weights(faces[0].labels), settings["augmentation"], options.seed
+    )
     fit(
         network,
         crops,
-        _crops(task, valid),
+        experiment.crops(task, valid),
         task.losses,
         task.metrics,
         settings["epochs"],

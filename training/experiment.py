@@ -256,14 +256,20 @@ def build(recipe: Recipe, task: Task, precision: str) -> keras.Model:
 
 def divided(recipe: Recipe, task: Task, data: Path) -> tuple[Located, Located, Located]:
     """The faces to fit to, those to calibrate on, and `valid`."""
-    faces, landmarks = _labelled(recipe, task, "train", data)
+    fitted, held_out = apart(_labelled(recipe, task, "train", data), recipe.clean)
+    return fitted, held_out, _labelled(recipe, task, "valid", data)
+
+
+def apart(train: Located, names: str | None) -> tuple[Located, Located]:
+    """Of the faces of `train`, those to fit to and those to calibrate on.
+
+    Args:
+        names: file of the names of those to fit to, as `inspect` writes it; None fits to all others.
+    """
+    faces, landmarks = train
     held_out = faces.calibration()
-    wanted = ~held_out & clean(faces, recipe.clean)
-    return (
-        (faces.take(wanted), landmarks[wanted]),
-        (faces.take(held_out), landmarks[held_out]),
-        _labelled(recipe, task, "valid", data),
-    )
+    wanted = ~held_out & clean(faces, names)
+    return (faces.take(wanted), landmarks[wanted]), (faces.take(held_out), landmarks[held_out])
 
 
 def _labelled(recipe: Recipe, task: Task, split: str, data: Path) -> Located:

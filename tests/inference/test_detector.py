@@ -4,6 +4,7 @@ import pytest
 import skimage.data
 
 from benchmarks.photos import standard
+from benchmarks.pipeline import iou
 from inference.detector import WORKING_SIDE, Detector, suppress, suppress_inner
 
 FACE = (180, 62, 265, 171)  # the astronaut's, as the mtcnn package finds it: x1, y1, x2, y2
@@ -17,13 +18,6 @@ def detector():
 def corners(detection):
     box = detection.box
     return np.array([box.x, box.y, box.x + box.width, box.y + box.height])
-
-
-def iou(one, other):
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(width, 0) * max(height, 0)
-    return shared / ((one[2:] - one[:2]).prod() + (other[2:] - other[:2]).prod() - shared)
 
 
 @pytest.mark.parametrize("scale", [0.4, 0.5, 0.7, 1, 1.25, 1.6, 2, 2.5, 3.3, 5])

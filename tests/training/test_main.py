@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from inference.faces import ATTRIBUTES
-from training.__main__ import _logits, main
+from training.__main__ import main
 from training.data import read_ferplus
+from training.experiment import logits
 from training.networks import residual
 from training.tasks import NETWORK_OF, TASKS
 
@@ -106,7 +107,7 @@ def test_the_saved_model_answers_as_in_training(place):
     landmarks = dict(zip(landmarks["names"], landmarks["landmarks"], strict=True))
     landmarks = np.stack([landmarks[name] for name in faces.names])
     in_training, in_serving = (
-        _logits(network, task, (faces, landmarks))["emotion"] for network in (fitted, saved)
+        logits(network, task, (faces, landmarks))["emotion"] for network in (fitted, saved)
     )
     assert np.abs(in_training - in_serving).max() < 0.03 * np.ptp(in_serving)  # bfloat16 keeps 8 bits
     accuracy = (in_serving.argmax(axis=1) == faces.labels["original"]).mean()

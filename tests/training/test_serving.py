@@ -6,8 +6,8 @@ import pytest
 
 from inference.alignment import points
 from inference.attributes import WEIGHTS, Network
-from training.__main__ import _logits
 from training.data import Faces
+from training.experiment import logits
 from training.tasks import NETWORK_OF, TASKS
 
 
@@ -24,7 +24,7 @@ def test_committed_models_give_the_same_logits_in_training_and_serving(name, ana
     faces = Faces(np.array(["a", "b", "c"]), [astronaut] * 3, labels)
     path = WEIGHTS / f"{name}.keras"
     network = keras.saving.load_model(path, compile=False)
-    trained = _logits(network, TASKS[name], (faces, landmarks))
+    trained = logits(network, TASKS[name], (faces, landmarks))
     served = Network(path)(astronaut, landmarks)
     assert set(trained) == set(served) == set(TASKS[name].heads)
     for head in served:
