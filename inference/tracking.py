@@ -1,0 +1,118 @@
+"""Faces followed from frame to frame: each keeps its number, and what was read from it is averaged over time.
+
+Plain Python, so that the web process may import it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import exp
+
+from inference.faces import Age, BoundingBox, Emotion, Face, Gender
+
+LOST_SECONDS = 1.0  # after which a face that was not seen is forgotten
+EMOTION_SECONDS = 0.2  # time constant: a change shows to 92 % within half a second
+TRAIT_SECONDS = 10.0  # time constant with which what was seen of gender and age is forgotten
+REACH = 0.25  # of a box's sides, added on each side, so that a small face may move by its own size
+SAME_FACE = 0.2  # overlap (IoU) of two such boxes from which they may be the same face
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A face followed through time.
+
+    Attributes:
+        number: from 1, left to right where several are new, never given again.
+        face: box, confidence and keypoints as of now, attributes averaged over the time it has been followed.
+    """
+
+    number: int
+    face: Face
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    """What is known of a face: its track and the weight of its traits, as of when it was last seen."""
+
+    track: Track
+    seconds: float
+    weight: float
+
+
+class Tracker:
+    """Follows the faces of one stream."""
+
+    def __init__(self) -> None:
+        self._known: list[_Memory] = []
+        self._last_number = 0
+
+    def update(self, faces: Sequence[Face], seconds: float) -> list[Track]:
+        """Recognize the faces of a frame by where they are.
+
+        Args:
+            faces: of the frame, each with a confidence above 0.
+            seconds: when the frame was taken, by the stream's own clock, which never goes back.
+
+        Returns:
+            Those faces, in the order of their numbers.
+        """
+        known = [memory for memory in self._known if seconds - memory.seconds <= LOST_SECONDS]
+        pairs = _match([memory.track.face.box for memory in known], [face.box for face in faces])
+        seen = [_follow(known[old], faces[new], seconds) for old, new in pairs.items()]
+        lost = [memory for index, memory in enumerate(known) if index not in pairs]
+        strangers = [face for index, face in enumerate(faces) if index not in pairs.values()]
+        for face in sorted(strangers, key=lambda face: face.box.center):
+            self._last_number += 1
+            seen.append(_Memory(Track(self._last_number, face), seconds, face.confidence))
+        self._known = seen + lost
+        return sorted((memory.track for memory in seen), key=lambda track: track.number)
+
+
+def overlap(one: BoundingBox, other: BoundingBox) -> float:
+    """Area shared by two boxes as a share of the area that they cover together (IoU), 0 to 1."""
+    across = min(one.x + one.width, other.x + other.width) - max(one.x, other.x)
+    down = min(one.y + one.height, other.y + other.height) - max(one.y, other.y)
+    if across <= 0 or down <= 0:
+        return 0.0
+    shared = across * down
+    return shared / (one.width * one.height + other.width * other.height - shared)
+
+
+def mix(one: Sequence[float], other: Sequence[float], share: float) -> tuple[float, ...]:
+    """Numbers between those of `one` and of `other`, which has that share, 0 to 1."""
+    return tuple(a + share * (b - a) for a, b in zip(one, other, strict=True))
+
+
+def _match(old: list[BoundingBox], new: list[BoundingBox]) -> dict[int, int]:
+    """Indices of old boxes -> those of the new ones that are the same faces, the surest pair first.
+
+    By the overlap of grown boxes (Yang et al. 2023, https://arxiv.org/abs/2211.14317), as faces that
+    move fast do not overlap themselves from one frame to the next.
+    """
+    old, new = [_grow(box) for box in old], [_grow(box) for box in new]
+    overlaps = [(overlap(one, other), a, b) for a, one in enumerate(old) for b, other in enumerate(new)]
+    pairs: dict[int, int] = {}
+    for shared, a, b in sorted(overlaps, reverse=True):
+        if shared >= SAME_FACE and a not in pairs and b not in pairs.values():
+            pairs[a] = b
+    return pairs
+
+
+def _grow(box: BoundingBox) -> BoundingBox:
+    across, down = REACH * box.width, REACH * box.height
+    return BoundingBox(box.x - across, box.y - down, box.width + 2 * across, box.height + 2 * down)
+
+
+def _follow(memory: _Memory, face: Face, seconds: float) -> _Memory:
+    """A known face, seen again: its attributes are averaged with those before."""
+    before, passed = memory.track.face, seconds - memory.seconds
+    weight = memory.weight * exp(-passed / TRAIT_SECONDS) + face.confidence
+    emotion_share, trait_share = 1 - exp(-passed / EMOTION_SECONDS), face.confidence / weight
+    emotion = mix(before.emotion.probabilities, face.emotion.probabilities, emotion_share)
+    (female,) = mix([before.gender.female], [face.gender.female], trait_share)
+    age = mix(_years(before.age), _years(face.age), trait_share)
+    averaged = replace(face, emotion=Emotion(emotion), gender=Gender(female), age=Age(*age))
+    return _Memory(Track(memory.track.number, averaged), seconds, weight)
+
+
+def _years(age: Age) -> tuple[float, float, float]:
+    return age.years, age.low, age.high
