@@ -11,7 +11,10 @@ from inference.faces import ATTRIBUTES, Age, Emotion, Gender
 from inference.runtime import in_batches, tf
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-BATCHES = (32, 8, 2)  # crops and their mirror images a call; bounds memory on photos of crowds
+BATCHES = (16, 8, 4, 2, 1)  # crops a call; bounds memory on photos of crowds
+# Mirror images make emotions right for 0.4 % more of the faces and double the time; in photos with more faces
+# than this, time goes first.
+MIRRORED_FACES = 2
 
 
 class Network:
@@ -33,7 +36,9 @@ class Network:
         )
 
     def __call__(self, image: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
-        """All faces of a photo -> (n, classes) float32 logits by output, means over each crop and its mirror.
+        """All faces of a photo -> (n, classes) float32 logits by output.
+
+        Of up to MIRRORED_FACES faces they are means over each crop and its mirror image.
 
         Args:
             image: (height, width, 3) uint8 RGB.
@@ -41,8 +46,10 @@ class Network:
         """
         crops = np.stack([align(image, face, self._side) for face in landmarks])
         inputs = standardize(grey(crops) if self._channels == 1 else crops)
-        outputs = self._run(np.concatenate([inputs, inputs[:, :, ::-1]]))
         count = len(inputs)
+        if count > MIRRORED_FACES:
+            return dict(zip(self._outputs, self._run(inputs)))
+        outputs = self._run(np.concatenate([inputs, inputs[:, :, ::-1]]))
         return {name: (output[:count] + output[count:]) / 2 for name, output in zip(self._outputs, outputs)}
 
 

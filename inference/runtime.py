@@ -8,6 +8,8 @@ import numpy as np
 
 __all__ = ["in_batches", "tf"]
 
+MAX_PADDING = 0.25  # of a batch; beyond that, two smaller batches take less time
+
 
 @contextmanager
 def _quiet() -> Iterator[None]:
@@ -38,17 +40,18 @@ def in_batches(
     Args:
         network: TensorFlow function of one tensor, with a list of tensors as its result.
         shape, dtype: of one input.
-        sizes: of the batches, largest first; the last one is filled up with zeros where need be.
+        sizes: of the batches, largest first; one is filled up with zeros where that wastes little or nothing
+            smaller is left.
 
     Returns:
         Function of (n, *shape) inputs with a list of arrays of n as its result.
     """
-    graph = tf.function(network, input_signature=[tf.TensorSpec((None, *shape), dtype)])
+    graph = tf.function(network, [tf.TensorSpec((None, *shape), dtype)], autograph=False)
 
     def run(inputs: np.ndarray) -> list[np.ndarray]:
         parts, start = [], 0
         while start < len(inputs) or not parts:  # none at all still gives arrays, of no rows
-            size = next((size for size in sizes if size <= len(inputs) - start), sizes[-1])
+            size = _size(len(inputs) - start, sizes)
             part = inputs[start : start + size]
             padding = [(0, size - len(part))] + [(0, 0)] * len(shape)
             outputs = graph(tf.constant(np.pad(part, padding) if size > len(part) else part))
@@ -56,5 +59,14 @@ def in_batches(
             start += size
         return [np.concatenate(outputs) for outputs in zip(*parts)]
 
-    run(np.zeros((sum(sizes), *shape), dtype.as_numpy_dtype))  # compiles now, not at the first photo
+    for size in sizes:  # compiled now, not at the first photo
+        run(np.zeros((size, *shape), dtype.as_numpy_dtype))
     return run
+
+
+def _size(count: int, sizes: tuple[int, ...]) -> int:
+    """Of the next batch when so many inputs are left."""
+    filled = min((size for size in sizes if size >= count), default=sizes[0])
+    if filled - count <= filled * MAX_PADDING:
+        return filled
+    return next((size for size in sizes if size <= count), filled)
