@@ -17,25 +17,32 @@ BATCHES = (16, 8, 4, 2, 1)  # crops a call; bounds memory on photos of crowds
 MIRRORED_FACES = 2
 
 
-class Network:
-    """One trained network as a graph with a fixed signature, and the crop it wants."""
+class Attributes:
+    """The networks together, run as one for all faces of a photo, so that each fills the other's gaps."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, weights: Path = WEIGHTS) -> None:
         """
         Args:
-            path: of a .keras file whose outputs are named for what they are logits of.
-        """
-        model = tf.keras.models.load_model(path, compile=False)
-        _, self._side, _, self._channels = model.input_shape
-        self._outputs = model.output_names
-        self._run = in_batches(
-            lambda crops: tf.nest.flatten(model(crops, training=False)),
-            model.input_shape[1:],
-            tf.float32,
-            BATCHES,
-        )
+            weights: folder of emotion.json, gender.json and age.json, and of the networks that they name,
+                .keras files whose outputs are named for what they are logits of.
 
-    def __call__(self, image: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
+        Raises:
+            FileNotFoundError: one of them is missing.
+        """
+        records = {name: json.loads((weights / f"{name}.json").read_text()) for name in ATTRIBUTES}
+        self._calibration = {name: record["calibration"] for name, record in records.items()}
+        names = sorted({record["network"] for record in records.values()})
+        models = [tf.keras.models.load_model(weights / f"{name}.keras", compile=False) for name in names]
+        self._crops = [model.input_shape[2:] for model in models]  # side and channels
+        self._outputs = [name for model in models for name in model.output_names]
+
+        def network(*crops):
+            return tf.nest.flatten([model(part, training=False) for model, part in zip(models, crops)])
+
+        inputs = [tf.TensorSpec(model.input_shape[1:], tf.float32) for model in models]
+        self._run = in_batches(network, inputs, BATCHES)
+
+    def logits(self, image: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
         """All faces of a photo -> (n, classes) float32 logits by output.
 
         Of up to MIRRORED_FACES faces they are means over each crop and its mirror image.
@@ -44,30 +51,15 @@ class Network:
             image: (height, width, 3) uint8 RGB.
             landmarks: (n, 5, 2) float32, pixels of `image`.
         """
-        crops = np.stack([align(image, face, self._side) for face in landmarks])
-        inputs = standardize(grey(crops) if self._channels == 1 else crops)
-        count = len(inputs)
+        inputs = []
+        for side, channels in self._crops:
+            crops = np.stack([align(image, face, side) for face in landmarks])
+            inputs.append(standardize(grey(crops) if channels == 1 else crops))
+        count = len(landmarks)
         if count > MIRRORED_FACES:
-            return dict(zip(self._outputs, self._run(inputs)))
-        outputs = self._run(np.concatenate([inputs, inputs[:, :, ::-1]]))
+            return dict(zip(self._outputs, self._run(*inputs)))
+        outputs = self._run(*(np.concatenate([crops, crops[:, :, ::-1]]) for crops in inputs))
         return {name: (output[:count] + output[count:]) / 2 for name, output in zip(self._outputs, outputs)}
-
-
-class Attributes:
-    """The networks together, each run once for all faces of a photo."""
-
-    def __init__(self, weights: Path = WEIGHTS) -> None:
-        """
-        Args:
-            weights: folder of emotion.json, gender.json and age.json, and of the networks that they name.
-
-        Raises:
-            FileNotFoundError: one of them is missing.
-        """
-        records = {name: json.loads((weights / f"{name}.json").read_text()) for name in ATTRIBUTES}
-        self._calibration = {name: record["calibration"] for name, record in records.items()}
-        names = sorted({record["network"] for record in records.values()})
-        self._networks = [Network(weights / f"{name}.keras") for name in names]
 
     def read(self, image: np.ndarray, landmarks: np.ndarray) -> list[tuple[Emotion, Gender, Age]]:
         """Read every face of a photo.
@@ -78,9 +70,7 @@ class Attributes:
         """
         if not len(landmarks):
             return []
-        logits = {}
-        for network in self._networks:
-            logits |= network(image, landmarks)
+        logits = self.logits(image, landmarks)
         emotions = softmax(logits["emotion"], self._calibration["emotion"]["temperature"])
         females = sigmoid(logits["gender"][:, 0], self._calibration["gender"]["temperature"])
         ages = np.stack(decode_age(logits["age"], self._calibration["age"]["tail"]), axis=1)

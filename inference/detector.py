@@ -231,7 +231,7 @@ def _compile(network_class, weights: str, side: int, batches: tuple[int, ...]):
     def run(images):
         return network((tf.cast(images, tf.float32) - 127.5) / 128)
 
-    return in_batches(run, (side, side, 3), tf.uint8, batches)
+    return in_batches(run, [tf.TensorSpec((side, side, 3), tf.uint8)], batches)
 
 
 def _prelu(layer):

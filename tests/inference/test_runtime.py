@@ -11,7 +11,7 @@ def run():
     def network(inputs):
         return [2 * inputs, tf.repeat(tf.shape(inputs)[:1], tf.shape(inputs)[0])]
 
-    return in_batches(network, (3,), tf.float32, (8, 4, 1))
+    return in_batches(network, [tf.TensorSpec((3,))], (8, 4, 1))
 
 
 @pytest.mark.parametrize(
@@ -27,5 +27,6 @@ def test_batches_are_of_the_given_sizes_and_not_filled_up_by_more_than_a_quarter
 
 
 def test_less_than_the_smallest_batch_is_filled_up_to_it():
-    run = in_batches(lambda inputs: [inputs + 1], (2,), tf.float32, (16, 4))
-    np.testing.assert_array_equal(run(np.ones((1, 2), np.float32))[0], [[2, 2]])
+    run = in_batches(lambda one, other: [one + other], [tf.TensorSpec((2,))] * 2, (16, 4))
+    ones = np.ones((1, 2), np.float32)
+    np.testing.assert_array_equal(run(ones, ones)[0], [[2, 2]])
