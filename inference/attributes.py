@@ -42,7 +42,9 @@ class Attributes:
         inputs = [tf.TensorSpec(model.input_shape[1:], tf.float32) for model in models]
         self._run = in_batches(network, inputs, BATCHES)
 
-    def logits(self, image: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
+    def logits(
+        self, image: np.ndarray, landmarks: np.ndarray, mirrored: bool = True
+    ) -> dict[str, np.ndarray]:
         """All faces of a photo -> (n, classes) float32 logits by output.
 
         Of up to MIRRORED_FACES faces they are means over each crop and its mirror image.
@@ -50,27 +52,25 @@ class Attributes:
         Args:
             image: (height, width, 3) uint8 RGB.
             landmarks: (n, 5, 2) float32, pixels of `image`.
+            mirrored: whether to look at mirror images at all.
         """
         inputs = []
         for side, channels in self._crops:
             crops = np.stack([align(image, face, side) for face in landmarks])
             inputs.append(standardize(grey(crops) if channels == 1 else crops))
         count = len(landmarks)
-        if count > MIRRORED_FACES:
+        if count > MIRRORED_FACES or not mirrored:
             return dict(zip(self._outputs, self._run(*inputs)))
         outputs = self._run(*(np.concatenate([crops, crops[:, :, ::-1]]) for crops in inputs))
         return {name: (output[:count] + output[count:]) / 2 for name, output in zip(self._outputs, outputs)}
 
-    def read(self, image: np.ndarray, landmarks: np.ndarray) -> list[tuple[Emotion, Gender, Age]]:
-        """Read every face of a photo.
-
-        Args:
-            image: (height, width, 3) uint8 RGB.
-            landmarks: (n, 5, 2) float32, pixels of `image`.
-        """
+    def read(
+        self, image: np.ndarray, landmarks: np.ndarray, mirrored: bool = True
+    ) -> list[tuple[Emotion, Gender, Age]]:
+        """Read every face of a photo; the arguments are those of `logits`."""
         if not len(landmarks):
             return []
-        logits = self.logits(image, landmarks)
+        logits = self.logits(image, landmarks, mirrored)
         emotions = softmax(logits["emotion"], self._calibration["emotion"]["temperature"])
         females = sigmoid(logits["gender"][:, 0], self._calibration["gender"]["temperature"])
         ages = np.stack(decode_age(logits["age"], self._calibration["age"]["tail"]), axis=1)
