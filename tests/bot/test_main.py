@@ -29,7 +29,7 @@ def test_with_only_a_token_it_polls(tmp_path, astronaut):
         assert stop_service(service) == 0
         (answer,) = telegram.sent
         assert (answer.reply_to, "woman" in answer.caption) == (update["message"]["message_id"], True)
-        assert len(telegram.commands["default", ""]) == 4
+        assert len(telegram.commands["default", ""]) == 5
         assert telegram.token not in service.log.read_text()
 
 
