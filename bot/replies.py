@@ -102,7 +102,8 @@ def privacy(operator_contact: str) -> str:
         "/live sends a few frames of your camera a second, from when you start it until you stop it or leave "
         "the page; they are treated likewise. "
         "What is logged: that a photo came, when, how long it took and how many faces it had, and how many "
-        "frames a camera sent; no names, no texts, no pictures. The chat itself is kept by Telegram, under Telegram's own terms.\n\n"
+        "frames a camera sent; no names, no texts, no pictures. The chat itself is kept by Telegram, under "
+        "Telegram's own terms.\n\n"
         f"Whom to ask: {contact}."
     )
 
