@@ -29,6 +29,7 @@ FRAMES_A_SECOND = 15  # that a client is asked to keep to
 RATE = RateLimitItemPerSecond(4 * FRAMES_A_SECOND, 3)  # that it may send; the last quarter is for bursts
 FAILURES = RateLimitItemPerMinute(2)  # frames of one address that crash or hang their process
 SESSIONS_AN_ADDRESS = 2
+CONNECTIONS = 32  # at once, with those that come and go; each may hold some megabytes that wait to be read
 GREETING_SECONDS = 10  # for the first message to come
 IDLE_SECONDS = 30  # without a frame; Heroku's router would close the connection after 55
 SEND_SECONDS = 10  # for the client to take an answer
@@ -61,6 +62,7 @@ class Live:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._door = asyncio.Semaphore(CONNECTIONS)
         self._window = MovingWindowRateLimiter(MemoryStorage())
         self._waits: set[asyncio.Timeout] = set()  # for messages, one a session
         self._stopping = False
@@ -79,7 +81,14 @@ class Live:
         Args:
             address: of the client.
         """
-        await socket.accept()
+        if self._door.locked():
+            await socket.close()  # before it is accepted, so that it is refused with 403
+            return
+        async with self._door:
+            await socket.accept()
+            await self._serve(socket, address, pool)
+
+    async def _serve(self, socket: WebSocket, address: str, pool: Pool) -> None:
         with journal.session() as session:
             try:
                 await self._greet(socket, pool)

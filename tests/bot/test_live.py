@@ -52,8 +52,9 @@ def look(stream: ClientConnection, frame: bytes) -> dict:
 
 def ending(stream: ClientConnection) -> int:
     """The code with which the service closes it."""
-    for _ in stream:
-        pass
+    with contextlib.suppress(ConnectionClosed):
+        for _ in stream:
+            pass
     return stream.close_code
 
 

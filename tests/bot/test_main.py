@@ -26,6 +26,7 @@ def test_with_only_a_token_it_polls(tmp_path, astronaut):
         )
         update = telegram.send_photo(7, encode(astronaut))
         telegram.wait_for(lambda: telegram.sent, timeout=120)
+        assert telegram.menu_buttons[None] == {"type": "default"}
         assert stop_service(service) == 0
         (answer,) = telegram.sent
         assert (answer.reply_to, "woman" in answer.caption) == (update["message"]["message_id"], True)

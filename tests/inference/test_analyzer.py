@@ -38,6 +38,20 @@ def test_size_and_jpeg_artefacts_hardly_matter(analyzer, astronaut):
         assert face.age.years == pytest.approx(whole.age.years, abs=8)
 
 
+def test_a_glance_sees_what_a_look_sees_but_for_small_faces(analyzer, astronaut):
+    """A head over the whole height, and one of a fifteenth of it."""
+    frame = np.full((480, 640, 3), 150, np.uint8)
+    frame[:, 160:640] = cv2.resize(astronaut[:400, 20:420], (480, 480), interpolation=cv2.INTER_AREA)
+    (whole,) = analyzer.analyze(frame)
+    frame[200:320, 20:140] = cv2.resize(astronaut[:400, 20:420], (120, 120), interpolation=cv2.INTER_AREA)
+    assert len(analyzer.analyze(frame)) == 2
+    (face,) = analyzer.glance(frame)
+    assert face.box.center == pytest.approx(whole.box.center, abs=6)
+    assert face.emotion.label == "happy"
+    assert face.gender.label == "female"
+    assert face.age.years == pytest.approx(whole.age.years, abs=4)
+
+
 def test_no_face_no_answer(analyzer):
     assert analyzer.analyze(np.full((200, 300, 3), 127, np.uint8)) == []
 
