@@ -39,11 +39,11 @@ def test_size_and_jpeg_artefacts_hardly_matter(analyzer, astronaut):
 
 
 def test_a_glance_sees_what_a_look_sees_but_for_small_faces(analyzer, astronaut):
-    """A head over the whole height, and one of a fifteenth of it."""
-    frame = np.full((480, 640, 3), 150, np.uint8)
-    frame[:, 160:640] = cv2.resize(astronaut[:400, 20:420], (480, 480), interpolation=cv2.INTER_AREA)
+    """A face of a sixth of the frame's height, and one of a twenty-fifth."""
+    frame = np.full((640, 640, 3), 150, np.uint8)
+    frame[:400, 200:600] = astronaut[:400, 20:420]
     (whole,) = analyzer.analyze(frame)
-    frame[200:320, 20:140] = cv2.resize(astronaut[:400, 20:420], (120, 120), interpolation=cv2.INTER_AREA)
+    frame[200:300, 20:120] = cv2.resize(astronaut[:400, 20:420], (100, 100), interpolation=cv2.INTER_AREA)
     assert len(analyzer.analyze(frame)) == 2
     (face,) = analyzer.glance(frame)
     assert face.box.center == pytest.approx(whole.box.center, abs=6)
