@@ -40,9 +40,12 @@ WELCOME = {
     "max_bytes": FRAME_BYTES,
     "frames_a_second": FRAMES_A_SECOND,
 }
-# By how a session ends. 1013 is "try again later", 1008 "policy violation", 1003 "unsupported data".
-CODES = {"busy": 1013, "slow": 1013, "starting": 1013, "stopping": 1013, "unknown": 1008, "wrong": 1003}
-CODES |= {"idle": 1000}
+CODES = {  # of the close message, by how a session ends
+    **dict.fromkeys(("busy", "slow", "starting", "stopping"), 1013),  # try again later
+    "unknown": 1008,  # policy violation
+    "wrong": 1003,  # unsupported data
+    "idle": 1000,  # normal
+}
 
 
 class Ended(Exception):
@@ -108,13 +111,16 @@ class Live:
             raise Ended("wrong") from None
         if not isinstance(init_data, str):
             raise Ended("wrong")
-        token = self._settings.token
-        if not (
-            token and is_genuine(init_data, token, time.time()) if init_data else self._settings.live_open
-        ):
+        if not self._may_enter(init_data):
             raise Ended("unknown")
         if not pool.ready:
             raise Ended("starting")
+
+    def _may_enter(self, init_data: str) -> bool:
+        if not init_data:
+            return self._settings.live_open
+        token = self._settings.token
+        return token is not None and is_genuine(init_data, token, time.time())
 
     @contextmanager
     def _place(self, address: str) -> Iterator[tuple[str, int]]:
