@@ -269,8 +269,12 @@ class Crashing:
         raise AnalysisError("crashed")
 
 
-def converse(*messages: dict) -> list[dict]:
-    """What a session, without a server or a model, sends to a client who has this to say and no more."""
+def converse(*messages: dict, deaf: bool = False) -> list[dict]:
+    """What a session, without a server or a model, sends to a client who has this to say and no more.
+
+    Args:
+        deaf: the client takes no answer.
+    """
     sent = []
 
     async def scenario() -> None:
@@ -280,6 +284,8 @@ def converse(*messages: dict) -> list[dict]:
 
         async def send(message: dict) -> None:
             sent.append(message)
+            if deaf and message["type"] == "websocket.send":
+                await asyncio.sleep(60)
 
         socket = WebSocket({"type": "websocket", "headers": []}, incoming.get, send)
         await live.Live(Settings()).serve(socket, "192.0.2.1", Crashing())
@@ -303,6 +309,14 @@ def test_without_frames_a_session_ends(monkeypatch):
     monkeypatch.setattr(live, "IDLE_SECONDS", 0.05)
     *_, end = converse(GREETING, FRAME)
     assert (end["type"], end["code"]) == ("websocket.close", 1000)
+
+
+def test_who_takes_no_answer_is_taken_for_gone(monkeypatch):
+    monkeypatch.setattr(live, "SEND_SECONDS", 0.05)
+    assert [message["type"] for message in converse(GREETING, FRAME, deaf=True)] == [
+        "websocket.accept",
+        "websocket.send",
+    ]
 
 
 @pytest.mark.parametrize(
