@@ -18,7 +18,7 @@ from telegram import Chat
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from bot import conversation, journal, live, replies
+from bot import asgi, conversation, journal, live, replies
 from bot.settings import FRAME_BYTES, Settings
 from inference.pool import AnalysisError
 from tests.bot.test_asgi import encode
@@ -267,6 +267,38 @@ class Crashing:
 
     async def frame(self, data: bytes):
         raise AnalysisError("crashed")
+
+
+def test_telegram_alone_may_show_the_page_in_a_frame_and_it_alone_has_the_camera(get, monkeypatch, tmp_path):
+    monkeypatch.setattr(asgi, "PAGE", tmp_path)
+    (tmp_path / "live.html").write_text("<title>Live</title>")
+    answer = get("/live", Settings())
+    assert answer.text == "<title>Live</title>"
+    assert "frame-ancestors 'self' https://*.telegram.org" in answer.headers["Content-Security-Policy"]
+    assert answer.headers["Permissions-Policy"].startswith("camera=(self),")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in get("/about", Settings()).headers["Content-Security-Policy"]
+
+
+def test_where_it_is_off_there_is_no_page(get):
+    settings = Settings(live_sessions=0)
+    answer = get("/live", settings)
+    assert (answer.status_code, answer.text) == (404, replies.LIVE_OFF)
+    assert get("/about", settings).json()["live"] is False
+    assert get("/about", Settings()).json()["live"] is True
+
+
+@pytest.fixture
+def get(monkeypatch):
+    """Gets a page from a service with these settings that has not been started."""
+    monkeypatch.setattr(asgi.logs, "configure", lambda settings: None)
+
+    async def answer(path: str, settings: Settings) -> httpx.Response:
+        transport = httpx.ASGITransport(asgi.create_application(settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://faces") as client:
+            return await client.get(path)
+
+    return lambda path, settings: asyncio.run(answer(path, settings))
 
 
 def converse(*messages: dict, deaf: bool = False) -> list[dict]:
