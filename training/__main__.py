@@ -12,6 +12,7 @@ Whatever is stopped goes on where it was when called again.
 """
 
 import argparse
+import shutil
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -29,7 +30,7 @@ from training.evaluation import CALIBRATE, REPORT
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
 from training.export import read_records, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, fit
-from training.networks import grow, residual
+from training.networks import blend, grow, residual
 from training.tasks import NETWORK_OF, TASKS
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
@@ -188,6 +189,8 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     folder = options.runs / name
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
     claim(folder, settings | made | {"faces": len(faces[0])})
+    if start and not (folder / "start.keras").exists():  # `start` may be where the result goes
+        shutil.copy(start / f"{name}.keras", folder / "start.keras")
     crops = experiment.crops(
         task, faces, task.weights(faces[0].labels), settings["augmentation"], options.seed
     )
@@ -201,6 +204,8 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         folder,
         task.peak_rate,
     )
+    if start and options.blend:
+        blend(network, folder / "start.keras")
     return network
 
 
@@ -218,7 +223,8 @@ def _history(name: str, options: argparse.Namespace) -> list[dict]:
         before = read_records(options.start)[next(iter(task.heads))]["trained"]["fits"]
     else:
         before = _history(task.start, options) if task.start else []
-    return before + [{"task": name} | _settings(name, options)]
+    blended = {"blended": True} if options.blend and name == options.command else {}
+    return before + [{"task": name} | _settings(name, options) | blended]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -232,6 +238,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
         command.add_argument("--clean", help=CLEAN)
         command.add_argument("--start", type=Path, help="folder of models to go on from")
+        command.add_argument("--blend", action="store_true", help="take the mean with the model gone on from")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
 

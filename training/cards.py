@@ -204,16 +204,18 @@ SECTIONS = {"emotion": _emotion, "gender": _gender, "age": _age}
 def _making(record: dict) -> str:
     trained, faces = record["trained"], record["trained"]["faces"]
     colors = "grey" if record["channels"] == 1 else "RGB"
-    fits = ", then ".join(
-        f"{fit['epochs']} epochs (`{fit['task']}`, augmentation `{fit['augmentation']}`)"
-        for fit in trained["fits"]
-    )
+    fits = ", then ".join(map(_fit, trained["fits"]))
     shared = ", one for gender and age," if record["network"] != record["task"] else " of"
     return f"""\
 Residual network{shared} {record["parameters"]:,} parameters, {record["side"]} x {record["side"]} {colors} \
 crops. Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {fits}, seed {trained["seed"]}, \
 {trained["precision"]}, Keras {trained["keras"]} on {trained["backend"]}.
 Calibrated on {faces["calibration"]:,} other faces, measured on {faces["valid"]:,}."""
+
+
+def _fit(fit: dict) -> str:
+    blended = ", the mean of its start and its end" if fit.get("blended") else ""
+    return f"{fit['epochs']} epochs (`{fit['task']}`, augmentation `{fit['augmentation']}`{blended})"
 
 
 def _calibration(record: dict) -> str:

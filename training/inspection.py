@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from cleanlab.filter import find_label_issues
 
-from inference.decoding import expected_years, sigmoid, softmax
+from inference.decoding import age_quantile, sigmoid, softmax
 from inference.faces import EMOTIONS
 from training.cards import table
 from training.data import Faces, dataset, ferplus_table, locate, unique_majority, unseen
@@ -217,7 +217,7 @@ def _out_of_fold(recipe: Recipe, located: Located, copies: np.ndarray, folder: P
 def _doubtful(task: str, faces: Faces, splits: np.ndarray, said: np.ndarray) -> Iterator[Finding]:
     """Labels not believed: ages that are far off; others by confident learning (Northcutt et al. 2021)."""
     if task == "age":
-        guessed = expected_years(np.log(said + 1e-12))
+        guessed = age_quantile(np.log(said + 1e-12), 0.5)
         errors = np.abs(guessed - faces.labels["age"])
         for row in np.flatnonzero(errors > DOUBTED_YEARS + DOUBTED_SHARE * guessed).tolist():
             detail = f"{faces.labels['age'][row]} years, rather {guessed[row]:.0f}"

@@ -150,15 +150,23 @@ def test_evaluate_measures_again_and_rewrites_records_and_cards(place):
 
 def test_a_fit_starts_from_models_that_are_there(place):
     elsewhere = ("--start", "weights", "--runs", "more/runs", "--weights", "more/weights")
-    main(["emotion", "--epochs", "1", *elsewhere, *FIT])
+    main(["emotion", "--epochs", "1", "--blend", *elsewhere, *FIT])
     record = json.loads((place / "more/weights/emotion.json").read_text())
     before = _record(place, "emotion")["trained"]["fits"]
     assert record["trained"]["fits"] == [
         *before,
-        {"task": "emotion", "epochs": 1, "augmentation": "low"},
+        {"task": "emotion", "epochs": 1, "augmentation": "low", "blended": True},
     ]
     assert [path.name for path in (place / "more/runs").iterdir()] == ["emotion"]  # no earlier fit was made
     assert record["valid"]["accuracy"]["share"] > 0.6
+    start, blended, fitted = (
+        keras.saving.load_model(place / folder / "emotion.keras", compile=False)
+        for folder in ("weights", "more/weights", "more/weights")
+    )
+    fitted.load_weights(place / "more/runs/emotion/checkpoint/latest.weights.h5")
+    kernels = [network.get_layer("stem").kernel.numpy() for network in (start, blended, fitted)]
+    assert np.abs(kernels[2] - kernels[0]).max() > 1e-3
+    np.testing.assert_allclose(kernels[1], (kernels[0] + kernels[2]) / 2, atol=1e-6)
 
 
 def test_a_fit_never_goes_on_under_other_settings(place):
