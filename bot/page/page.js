@@ -39,7 +39,7 @@ async function loadAbout() {
   } catch {
     // Offline: sending a photo will say so.
   }
-  return { bot: null, max_bytes: Infinity, version: null };
+  return { bot: null, live: false, max_bytes: Infinity, version: null };
 }
 
 /** Resolves once the models are ready, or when the server does not say: sending a photo will tell then. */
@@ -292,7 +292,8 @@ function watchIntake() {
 }
 
 async function showAbout() {
-  const { bot, max_bytes: limit, version } = await about;
+  const { bot, live, max_bytes: limit, version } = await about;
+  document.getElementById("live").hidden = !live;
   if (bot) {
     const link = document.getElementById("telegram");
     link.href = `https://t.me/${bot}`;
