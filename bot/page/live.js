@@ -5,6 +5,7 @@ import { Camera, Trouble } from "./live/camera.js";
 import { Cards } from "./live/cards.js";
 import { Faces } from "./live/faces.js";
 import { draw } from "./live/overlay.js";
+import { download, snapshot } from "./live/saving.js";
 import { Sender } from "./live/sender.js";
 import { Session } from "./live/session.js";
 import { Story } from "./live/story.js";
@@ -18,8 +19,6 @@ const NOBODY_SECONDS = 3; // without a face, before we say so
 const SKIPPING_SECONDS = 1.5; // without an answer about faces, likewise
 const TOAST_SECONDS = 2.5;
 const LABEL = 14; // CSS pixels of the words beside a box
-const SNAPSHOT_LABEL = 0.026; // the same in a snapshot, as a share of the square root of its area
-const SNAPSHOT_QUALITY = 0.92;
 
 const CONNECTIONS = {
   connecting: "Connecting",
@@ -51,6 +50,7 @@ const sender = new Sender(video, stream);
 
 let state = "start"; // start, asking, running, paused, trouble or ended; live.css shows what belongs to it
 let visible = []; // faces as they are drawn
+let painting; // the next animation frame
 let mirrored = false;
 let line = { name: "closed" }; // the connection, as the stream tells it
 let lastFaces = 0; // seconds, when the server last looked at a frame
@@ -71,15 +71,19 @@ async function start() {
     trouble(error);
     return;
   }
-  mirror(!camera.back);
+  showCamera();
   element("switch").hidden = (await camera.cameras()).length < 2;
-  faces.clear();
+  run();
+  element("pause").focus({ preventScroll: true });
+}
+
+function run() {
   lastSomebody = lastFaces = seconds();
   enter("running");
-  element("pause").focus({ preventScroll: true });
   stream.open();
   sender.start();
-  requestAnimationFrame(paint);
+  cancelAnimationFrame(painting);
+  painting = requestAnimationFrame(paint);
 }
 
 function pause() {
@@ -91,12 +95,8 @@ function pause() {
 }
 
 async function goOn() {
-  enter("running");
-  lastSomebody = lastFaces = seconds();
   await video.play();
-  stream.open();
-  sender.start();
-  requestAnimationFrame(paint);
+  run();
 }
 
 /** Ends the session, in one of the states that show the panel, with a sentence why. */
@@ -150,6 +150,7 @@ function connection(now) {
 }
 
 function welcome(bounds) {
+  lastSomebody = lastFaces = seconds();
   faces.renumber();
   sender.welcome(bounds);
   sender.pump();
@@ -211,13 +212,15 @@ function noticeText() {
 
 function paint() {
   if (state !== "running") return;
-  requestAnimationFrame(paint);
-  if (!video.videoWidth) return;
+  visible = faces.visible(seconds(), still.matches);
+  drawVisible();
+  painting = requestAnimationFrame(paint);
+}
+
+function drawVisible() {
   const { videoWidth, videoHeight } = video;
-  document.body.style.setProperty("--aspect", (videoWidth / videoHeight).toFixed(4));
   const scale = Math.min(overlay.clientWidth / videoWidth, overlay.clientHeight / videoHeight) * devicePixelRatio;
   resize(overlay, videoWidth * scale, videoHeight * scale);
-  visible = faces.visible(seconds(), still.matches);
   const context = overlay.getContext("2d");
   context.clearRect(0, 0, overlay.width, overlay.height);
   draw(context, visible, { mirrored, text: LABEL * devicePixelRatio });
@@ -233,6 +236,14 @@ function mirror(on) {
   mirrored = on;
   live.classList.toggle("mirrored", on);
   element("mirror").setAttribute("aria-pressed", on);
+  drawVisible();
+}
+
+/** A picture of its own: nobody is in it yet, and it is mirrored if it shows who looks at it. */
+function showCamera() {
+  faces.clear();
+  visible = [];
+  mirror(!camera.back);
 }
 
 async function nextCamera() {
@@ -242,8 +253,7 @@ async function nextCamera() {
     trouble(error);
     return;
   }
-  faces.clear();
-  mirror(!camera.back);
+  showCamera();
   if (state === "paused") video.pause();
 }
 
@@ -266,24 +276,8 @@ function leaveFull() {
 
 // To be saved
 
-function snapshot() {
-  const canvas = document.createElement("canvas");
-  resize(canvas, video.videoWidth, video.videoHeight);
-  const context = canvas.getContext("2d");
-  if (mirrored) context.setTransform(-1, 0, 0, 1, canvas.width, 0);
-  context.drawImage(video, 0, 0);
-  context.resetTransform();
-  draw(context, visible, { mirrored, text: SNAPSHOT_LABEL * Math.sqrt(canvas.width * canvas.height) });
-  canvas.toBlob((blob) => save(blob, "jpg"), "image/jpeg", SNAPSHOT_QUALITY);
-}
-
-function save(blob, extension) {
-  const link = document.createElement("a");
-  const url = URL.createObjectURL(blob);
-  link.href = url;
-  link.download = `faces-${new Date().toISOString().slice(0, 19).replace(/\D/g, "-")}.${extension}`;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(url), 60_000); // the browser may ask where to first
+function keep(blob, extension) {
+  download(blob, extension);
   toast = "Saved.";
   announce(toast);
   showConnection();
@@ -300,7 +294,7 @@ const ACTIONS = {
   switch: nextCamera,
   mirror: () => mirror(!mirrored),
   full,
-  snapshot,
+  snapshot: async () => keep(await snapshot(video, visible, mirrored), "jpg"),
   stop: () => end("ended", "The camera is off", "What was seen is kept below, until you close this page."),
 };
 const KEYS = { " ": "pause", c: "switch", m: "mirror", f: "full", s: "snapshot" };
@@ -322,8 +316,8 @@ function watchPage() {
   });
   element("start").onclick = start;
   element("outside").onclick = () => tell("web_app_open_link", { url: location.href.replace(/#.*/, "") });
-  element("csv").onclick = () => save(new Blob([session.csv()], { type: "text/csv" }), "csv");
-  element("json").onclick = () => save(new Blob([session.json()], { type: "application/json" }), "json");
+  element("csv").onclick = () => keep(new Blob([session.csv()], { type: "text/csv" }), "csv");
+  element("json").onclick = () => keep(new Blob([session.json()], { type: "application/json" }), "json");
   document.onkeydown = pressed;
   document.onfullscreenchange = () => document.fullscreenElement ?? leaveFull();
   document.onvisibilitychange = () => {
@@ -337,8 +331,11 @@ function watchPage() {
     }
   };
   window.onpagehide = () => open() && endHidden();
+  video.onresize = () => {
+    document.body.style.setProperty("--aspect", (video.videoWidth / video.videoHeight).toFixed(4));
+  };
   setInterval(() => {
-    cards.show(faces.present(seconds()));
+    if (state === "running") cards.show(faces.present(seconds()));
     showConnection();
     story.show(Date.now());
   }, 500);
