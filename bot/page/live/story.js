@@ -9,7 +9,7 @@ export class Story {
     this.element = document.getElementById("story");
     this.who = document.getElementById("who");
     this.canvas = document.getElementById("timeline");
-    this.chosen = null; // the number of the face that is told about; null for the first in the minute
+    this.chosen = null; // the number of the face that is told about; null for the first of the last frame
   }
 
   /** @param {number} now milliseconds since 1970 */
@@ -20,7 +20,7 @@ export class Story {
     const minute = this.session.since(SPAN_SECONDS, now);
     const numbers = [...new Set(minute.map((row) => row[1]))].sort((one, other) => one - other);
     if (!numbers.includes(this.chosen)) this.chosen = null;
-    const number = this.chosen ?? numbers[0];
+    const number = this.chosen ?? minute.find((row) => row[0] === minute.at(-1)[0])?.[1];
     this.choices(numbers, number);
     this.chart(minute.filter((row) => row[1] === number), number, now);
     const start = new Date(rows[0][0]).toLocaleTimeString([], { timeStyle: "short" });
