@@ -263,15 +263,19 @@ function full() {
     leaveFull();
     return;
   }
-  live.classList.add("full");
-  element("full").setAttribute("aria-pressed", true);
+  fill(true);
   if (document.fullscreenEnabled) live.requestFullscreen().catch(() => {});
 }
 
 function leaveFull() {
-  live.classList.remove("full");
-  element("full").setAttribute("aria-pressed", false);
+  fill(false);
   if (document.fullscreenElement) document.exitFullscreen();
+}
+
+function fill(on) {
+  live.classList.toggle("full", on);
+  element("full").setAttribute("aria-pressed", on);
+  for (const other of document.querySelectorAll("header, main > :not(.live), footer")) other.inert = on;
 }
 
 // To be saved

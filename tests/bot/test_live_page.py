@@ -483,24 +483,43 @@ def test_server_gone_and_back(page: Page) -> None:
     expect(page.locator("#faces .number")).to_have_text(["2"], timeout=ANSWER_SECONDS * 1000)
 
 
-def test_photos_go_first(page: Page) -> None:
-    def skipping(socket: WebSocketRoute) -> None:
-        def answer(message: str | bytes) -> None:
+def welcoming(frames: list[bytes], answer: dict | None) -> Callable[[WebSocketRoute], None]:
+    """A server that has but one answer to all frames, or none."""
+
+    def take(socket: WebSocketRoute, message: str | bytes) -> None:
+        if isinstance(message, str):
             welcome = {"type": "welcome", "side": 320, "max_bytes": 200_000, "frames_a_second": 15}
-            skipped = {"type": "skipped", "text": replies.FRAME_SKIPPED}
-            if isinstance(message, bytes):
-                sizes.append(Image.open(io.BytesIO(message)).size)
-            socket.send(json.dumps(welcome if isinstance(message, str) else skipped))
+            socket.send(json.dumps(welcome))
+            return
+        frames.append(message)
+        if answer:
+            socket.send(json.dumps(answer))
 
-        socket.on_message(answer)
+    return lambda socket: socket.on_message(lambda message: take(socket, message))
 
-    sizes: list[tuple[int, int]] = []
-    page.route_web_socket("**/live/stream", skipping)
+
+def test_photos_go_first(page: Page) -> None:
+    frames: list[bytes] = []
+    skipped = {"type": "skipped", "text": replies.FRAME_SKIPPED}
+    page.route_web_socket("**/live/stream", welcoming(frames, skipped))
     page.goto("/live")
     start(page)
     expect(page.locator("#notice")).to_have_text(replies.FRAME_SKIPPED)
-    assert set(sizes) == {(320, 240)}
-    assert len(sizes) <= 10  # fewer and fewer
+    assert {Image.open(io.BytesIO(frame)).size for frame in frames} == {(320, 240)}
+    assert len(frames) <= 10  # fewer and fewer
+
+
+def test_silent_server_is_given_up(page: Page) -> None:
+    frames: list[bytes] = []
+    page.route_web_socket("**/live/stream", welcoming(frames, None))
+    page.clock.install()
+    page.goto("/live")
+    start(page)
+    connection(page, "live")
+    page.wait_for_timeout(300)
+    assert len(frames) == 1
+    page.clock.fast_forward(10_000)
+    connection(page, "lost")
 
 
 def test_out_of_sight(page: Page) -> None:

@@ -8,7 +8,7 @@ const LEVELS = [
   [0.5, 0.6],
   [0.375, 0.5],
 ];
-const SLOW_LINE = 350; // milliseconds on the way there and back; beyond it frames get smaller
+const SLOW_LINE = 350; // milliseconds on the way, beyond one work of the server; above it frames get smaller
 const FAST_LINE = 150; // below it they get larger again
 const DOWN_MILLISECONDS = 1500; // at least, between two steps down
 const UP_MILLISECONDS = 5000; // likewise, up
@@ -71,7 +71,7 @@ export class Pace {
 
   step(now) {
     const since = now - this.stepped;
-    const worse = this.line > SLOW_LINE && since > DOWN_MILLISECONDS && this.level < LEVELS.length - 1;
+    const worse = this.line > SLOW_LINE + this.work && since > DOWN_MILLISECONDS && this.level < LEVELS.length - 1;
     const better = this.line < FAST_LINE && since > UP_MILLISECONDS && this.level > 0;
     if (!worse && !better) return;
     this.level += worse ? 1 : -1;
