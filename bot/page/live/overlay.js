@@ -25,7 +25,7 @@ export function draw(context, faces, { mirrored, text }) {
   const sizes = texts.map((lines) =>
     lines.map((line) => [context.measureText(line).width + 2 * PADDING * text, LABEL_HEIGHT * text]),
   );
-  const spots = place(frames, sizes, width, height, (LINE / 2 + 2 * HALO_WIDTH) * text);
+  const spots = place(frames, sizes, width, height, (LINE / 2 + 4 * HALO_WIDTH) * text);
   faces.forEach((face, index) => {
     context.globalAlpha = face.opacity;
     const colour = COLOURS[face.emotion.label];
