@@ -56,6 +56,8 @@ let line = { name: "closed" }; // the connection, as the stream tells it
 let lastFaces = 0; // seconds, when the server last looked at a frame
 let lastSomebody = 0; // likewise, when it found somebody
 let skippedText = "";
+let answers = []; // seconds, when those about faces came, of the last second
+let said = { text: "", at: 0 }; // what was announced of the faces last, and when
 let toast = ""; // a word that goes by itself
 let hiding; // the timer of HIDDEN_SECONDS
 
@@ -79,6 +81,7 @@ async function start() {
 
 function run() {
   lastSomebody = lastFaces = seconds();
+  said = { text: "", at: -QUIET_SECONDS };
   enter("running");
   stream.open();
   sender.start();
@@ -166,25 +169,20 @@ function answer(message, at) {
     lastFaces = now;
     if (seen.length) lastSomebody = now;
     cards.show(faces.present(now));
-    element("rate").textContent = `${rate(now)} a second`;
+    answers = [...answers.filter((time) => now - time < 1), now];
+    element("rate").textContent = `${answers.length} a second`;
     sayFaces(seen, now);
   }
   showConnection();
 }
 
-/** How many answers about faces came in the last second. */
-function rate(now) {
-  rate.times = [...(rate.times ?? []).filter((time) => now - time < 1), now];
-  return rate.times.length;
-}
-
 /** Tells screen readers who is there, when that has changed, and not too often. */
 function sayFaces(seen, now) {
   const words = seen.map(({ number, text }) => `Face ${number}: ${text.replace(/ \d+ %| \(.*?\)/g, "")}.`);
-  const said = words.join(" ") || "Nobody in sight.";
-  if (said === sayFaces.last || now - (sayFaces.at ?? 0) < QUIET_SECONDS) return;
-  Object.assign(sayFaces, { last: said, at: now });
-  announce(said);
+  const text = words.join(" ") || "Nobody in sight.";
+  if (text === said.text || now - said.at < QUIET_SECONDS) return;
+  said = { text, at: now };
+  announce(text);
 }
 
 function showConnection() {
