@@ -19,6 +19,7 @@ COMMANDS = {
     "help": "What I can do and what the numbers mean",
     "privacy": "What happens to your photos",
     "analyze": "As a reply to a photo: analyze it",
+    "live": "Faces on your camera, as you smile",
 }
 
 START = (
@@ -35,6 +36,7 @@ HELP = (
     "Sent as a file it keeps its full quality, which helps with small faces. Albums work too.\n\n"
     "In a group, reply to a photo with /analyze. Where I may read all messages, naming me in the caption of "
     "a photo does it too.\n\n"
+    "/live opens your camera: the faces in it are marked as they change.\n\n"
     "An answer such as\n"
     "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
     "reads: face 1, counted from the left; 93 % sure that it looks happy; 98 % sure that it is a woman; "
@@ -60,6 +62,10 @@ NOT_A_STICKER = "Nice sticker! I can only read photos, though."
 REPLY_TO_A_PHOTO = "Use /analyze as a reply to a photo, or just send me one."
 REPLY_HAS_NO_PHOTO = "There is no photo in the message you replied to."
 
+LIVE = "Your camera, with every face marked as it changes:"
+LIVE_BUTTON = "Live camera"
+LIVE_IN_PRIVATE = "The live camera opens in a private chat with me. Please send me /live there."
+LIVE_NEEDS_HTTPS = "The live camera needs a public https address, and this bot runs without one."
 LIVE_OFF = "The live camera is switched off here. Photos work as always."
 LIVE_REFUSALS = {
     "busy": "As many cameras are on as I can follow at once. Please try again in a moment.",
@@ -93,10 +99,22 @@ def privacy(operator_contact: str) -> str:
     return (
         "Your photos are analyzed in this bot's memory and forgotten as soon as you have the answer. "
         "They are never stored, never shown to anybody and never used for training. Nobody is identified. "
-        "What is logged: that a photo came, when, how long it took and how many faces it had; no names, "
-        "no texts, no pictures. The chat itself is kept by Telegram, under Telegram's own terms.\n\n"
+        "/live sends a few frames of your camera a second, from when you start it until you stop it or leave "
+        "the page; they are treated likewise. "
+        "What is logged: that a photo came, when, how long it took and how many faces it had, and how many "
+        "frames a camera sent; no names, no texts, no pictures. The chat itself is kept by Telegram, under "
+        "Telegram's own terms.\n\n"
         f"Whom to ask: {contact}."
     )
+
+
+def live_at(page: str) -> str:
+    """The answer to /live in a group, where Telegram opens no page by itself.
+
+    Args:
+        page: its address.
+    """
+    return f"The live camera, with every face marked as it changes: {page}"
 
 
 def slow_down(seconds: float) -> str:

@@ -40,7 +40,7 @@ FRAME_SECONDS = 0.2  # that a live frame waits for the frames before it; later i
 CONSTS.term_timeout = 0.5  # seconds that pebble gives a hung process before it kills it
 
 # Has glibc's malloc give large blocks back to the system at once; without it a process keeps 180 MB more.
-MEMORY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}  # bytes
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": "524288", "MALLOC_TRIM_THRESHOLD_": "131072"}  # bytes
 
 
 class AnalysisError(Exception):
