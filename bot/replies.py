@@ -68,10 +68,10 @@ LIVE_IN_PRIVATE = "The live camera opens in a private chat with me. Please send 
 LIVE_NEEDS_HTTPS = "The live camera needs a public https address, and this bot runs without one."
 LIVE_OFF = "The live camera is switched off here. Photos work as always."
 LIVE_REFUSALS = {
-    "busy": "As many cameras are on as I can follow at once. Please try again in a moment.",
-    "slow": "That was more than I can look at. Please try again in a moment.",
+    "busy": "As many cameras are on as I can follow at once.",
+    "slow": "That was more than I can look at.",
     "starting": "I am just starting, which takes about half a minute.",
-    "stopping": "I am being restarted. Please try again in a moment.",
+    "stopping": "I am being restarted.",
     "unknown": "Please open this page anew from your chat with the bot in Telegram.",
 }
 FRAME_SKIPPED = "Busy with photos or other cameras for a moment."

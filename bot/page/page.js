@@ -1,6 +1,8 @@
 // The demo page: takes photos, sends them one after the other to our own server, shows what it found.
 // The words and the elements are in index.html; the looks are in page.css.
 
+import { announce, capitalized, copy, percent } from "./shared.js";
+
 const MOST_TRIES = 10; // of one photo, while the server asks us to come back later
 const LONGEST_PAUSE = 60; // seconds that we are willing to wait when the server asks for it
 const HEALTH_INTERVAL = 2; // seconds between two looks at whether the models are ready
@@ -37,7 +39,7 @@ async function loadAbout() {
   } catch {
     // Offline: sending a photo will say so.
   }
-  return { bot: null, max_bytes: Infinity, version: null };
+  return { bot: null, live: false, max_bytes: Infinity, version: null };
 }
 
 /** Resolves once the models are ready, or when the server does not say: sending a photo will tell then. */
@@ -290,7 +292,8 @@ function watchIntake() {
 }
 
 async function showAbout() {
-  const { bot, max_bytes: limit, version } = await about;
+  const { bot, live, max_bytes: limit, version } = await about;
+  document.getElementById("live").hidden = !live;
   if (bot) {
     const link = document.getElementById("telegram");
     link.href = `https://t.me/${bot}`;
@@ -302,14 +305,6 @@ async function showAbout() {
 
 // Helpers
 
-function copy(template) {
-  return document.getElementById(template).content.firstElementChild.cloneNode(true);
-}
-
-function announce(text) {
-  document.getElementById("announcer").textContent = text;
-}
-
 /** A data URL's picture as a blob: fetch may not read data URLs under the page's security policy. */
 function jpeg(dataUrl) {
   const binary = atob(dataUrl.slice(dataUrl.indexOf(",") + 1));
@@ -320,17 +315,8 @@ function sleep(seconds) {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
 
-/** As in inference/words.py: never 100 % for what only rounds to it. */
-function percent(share) {
-  return share >= 0.9995 ? "100\u00a0%" : `${Math.min(99, Math.round(share * 100))}\u00a0%`;
-}
-
 function megabytes(bytes) {
   return `${Math.floor(bytes / 2 ** 20)}\u00a0MB`;
-}
-
-function capitalized(word) {
-  return word[0].toUpperCase() + word.slice(1);
 }
 
 watchIntake();

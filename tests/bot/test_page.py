@@ -302,6 +302,9 @@ def test_removing_a_photo_stops_its_analysis(page: Page, photo: Path) -> None:
 def test_keyboard_alone(page: Page, photo: Path) -> None:
     # Listening from here on: a key is faster than the interception that expect_file_chooser asks for.
     page.on("filechooser", lambda chooser: None)
+    expect(page.get_by_role("link", name="Live")).to_be_visible()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Live")).to_be_focused()
     page.keyboard.press("Tab")
     chooser_input = page.locator("#photos")
     expect(chooser_input).to_be_focused()
@@ -368,10 +371,11 @@ def test_telegram_link_only_with_a_bot(page: Page) -> None:
     link = page.get_by_role("link", name="Telegram bot")
     expect(page.locator("#version")).to_contain_text("Version")
     expect(link).to_be_hidden()
-    about = {"bot": "some_bot", "max_bytes": MAX_BYTES, "version": "1"}
+    about = {"bot": "some_bot", "live": False, "max_bytes": MAX_BYTES, "version": "1"}
     page.route("**/about", lambda route: route.fulfill(json=about))
     page.reload()
     expect(link).to_have_attribute("href", "https://t.me/some_bot")
+    expect(page.get_by_role("link", name="Live")).to_be_hidden()
 
 
 def test_security_policy_is_strict(browser: Browser, service) -> None:

@@ -1,0 +1,29 @@
+// What can be taken along: the picture with its boxes, as a file.
+
+import { draw } from "./overlay.js";
+
+const LABEL = 0.026; // size of the words, as a share of the square root of the picture's area
+const QUALITY = 0.92; // of the JPEG
+const REVOKE_SECONDS = 60; // in which the browser has read a file; it may ask first where to put it
+
+/** What a video shows now, with the faces drawn on it, as a JPEG. Mirrored or not, the words are not. */
+export function snapshot(video, faces, mirrored) {
+  const canvas = document.createElement("canvas");
+  canvas.width = video.videoWidth;
+  canvas.height = video.videoHeight;
+  const context = canvas.getContext("2d");
+  if (mirrored) context.setTransform(-1, 0, 0, 1, canvas.width, 0);
+  context.drawImage(video, 0, 0);
+  context.resetTransform();
+  draw(context, faces, { mirrored, text: LABEL * Math.sqrt(canvas.width * canvas.height) });
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
+}
+
+/** Saves a file, named by the time. */
+export function download(blob, extension) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = `faces-${new Date().toISOString().slice(0, 19).replace(/\D/g, "-")}.${extension}`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), REVOKE_SECONDS * 1000);
+}

@@ -1,0 +1,20 @@
+// What both pages need.
+
+/** The element of a template of this id, anew. */
+export function copy(template) {
+  return document.getElementById(template).content.firstElementChild.cloneNode(true);
+}
+
+/** Has screen readers say it. */
+export function announce(text) {
+  document.getElementById("announcer").textContent = text;
+}
+
+/** As in inference/words.py: never 100 % for what only rounds to it. */
+export function percent(share) {
+  return share >= 0.9995 ? "100\u00a0%" : `${Math.min(99, Math.round(share * 100))}\u00a0%`;
+}
+
+export function capitalized(word) {
+  return word[0].toUpperCase() + word.slice(1);
+}

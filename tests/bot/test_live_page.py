@@ -1,0 +1,595 @@
+"""The live page in a real browser, with a camera that shows a moving portrait, against the real service."""
+
+import base64
+import csv
+import io
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+import cv2
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
+
+from benchmarks.pipeline import iou
+from bot import replies
+from inference.faces import EMOTIONS
+from tests.bot.test_page import ANSWER_SECONDS, DESKTOP, PHONE, QUIET, sideways_scroll
+
+SMALL_PHONE = {"width": 360, "height": 640}
+PICTURE = (640, 480)  # of the camera
+GROUND = (96, 110, 120)  # behind the portrait
+PORTRAIT_SIDE = 400
+PORTRAIT_TOP = 40
+FACE = np.array((181, 63, 266, 172)) * PORTRAIT_SIDE / 512  # corners in the portrait
+HAPPY = (230, 159, 0)  # live/emotions.js
+HAPPY_HUE = 21  # of OpenCV's 180; it survives a JPEG that mixes thin lines with their dark edges
+INSECURE = "insecure.example"  # the service by another name, which is not as good as https, as localhost is
+FACTS = [re.compile(r"Happy \d+ %"), re.compile(r"Woman \d+ %"), re.compile(r"About 3\d \(\d+-\d+\)")]
+
+
+@pytest.fixture(scope="module")
+def browser(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """With a camera in front of which a portrait sways; whether a page may use it is up to its context."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed (make browser installs Debian's)")
+    camera = tmp_path_factory.mktemp("camera") / "portrait.mjpeg"
+    portrait = Image.fromarray(astronaut).resize((PORTRAIT_SIDE, PORTRAIT_SIDE))
+    with camera.open("wb") as video:
+        for turn in np.linspace(0, 2 * np.pi, 180, endpoint=False):  # six seconds
+            picture = Image.new("RGB", PICTURE, GROUND)
+            picture.paste(portrait, (round(120 + 20 * np.sin(turn)), PORTRAIT_TOP))
+            picture.save(video, "JPEG", quality=90)
+    flags = (
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-video-capture={camera}",
+        f"--host-resolver-rules=MAP {INSECURE} 127.0.0.1",
+    )
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=[*QUIET, *flags], chromium_sandbox=False
+        )
+        yield browser
+        browser.close()
+
+
+@contextmanager
+def opened(
+    browser: Browser, service, *, permissions: tuple[str, ...] = ("camera",), **options
+) -> Iterator[Page]:
+    """A page that is not yet anywhere; it may complain of nothing and ask no other server for anything."""
+    with browser.new_context(viewport=DESKTOP, base_url=service.url, **options) as context:
+        context.grant_permissions(list(permissions))
+        page = context.new_page()
+        complaints: list[str] = []
+        asked: list[str] = []
+        page.on("console", lambda line: complaints.append(line.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: asked.append(request.url))
+        yield page
+    assert complaints == []
+    ports = {urlsplit(url).port for url in asked if not url.startswith("blob:")}
+    assert ports == {urlsplit(service.url).port}
+
+
+@pytest.fixture
+def page(browser: Browser, service) -> Iterator[Page]:
+    """For a test that does more than to look."""
+    with opened(browser, service) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def paused(browser: Browser, service) -> Iterator[Page]:
+    """A page for all tests that leave it as they found it: its camera is on, but it sends nothing."""
+    with opened(browser, service) as page:
+        page.goto("/live")
+        start(page)
+        expect_face(page)
+        page.locator("#pause").click()
+        yield page
+
+
+@pytest.fixture
+def running(paused: Page) -> Iterator[Page]:
+    """The same page while it goes on, with a face in sight."""
+    paused.locator("#pause").click()
+    expect_answers(paused)
+    yield paused
+    paused.locator("#pause").click()
+    connection(paused, "paused")
+
+
+def start(page: Page) -> None:
+    page.get_by_role("button", name="Start the camera").click()
+
+
+def expect_face(page: Page) -> None:
+    expect(page.locator("#faces .face")).to_have_count(1, timeout=ANSWER_SECONDS * 1000)
+
+
+def expect_answers(page: Page) -> None:
+    """Return once there are more readings."""
+    before = page.locator("#kept").text_content()
+    expect(page.locator("#kept")).not_to_have_text(before, timeout=ANSWER_SECONDS * 1000)
+
+
+def connection(page: Page, name: str) -> None:
+    expect(page.locator("#pill")).to_have_attribute("data-connection", name, timeout=ANSWER_SECONDS * 1000)
+
+
+def module(page: Page, name: str, script: str, argument=None):
+    """What a script in the page makes of one of its modules."""
+    return page.evaluate(
+        f"async (argument) => {{ const its = await import('/page/live/{name}.js'); {script} }}", argument
+    )
+
+
+def decoded(url: str) -> np.ndarray:
+    """A data URL's picture as RGBA."""
+    picture = Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2])))
+    return np.asarray(picture.convert("RGBA"))
+
+
+def glance(page: Page) -> tuple[np.ndarray, np.ndarray]:
+    """Paused for a moment: in the picture's pixels, the corners of the face and of the box over it."""
+    page.wait_for_timeout(300)
+    page.keyboard.press("Space")
+    picture, overlay = page.evaluate(
+        """() => {
+            const picture = document.createElement("canvas");
+            [picture.width, picture.height] = [video.videoWidth, video.videoHeight];
+            picture.getContext("2d").drawImage(video, 0, 0);
+            return [picture.toDataURL(), overlay.toDataURL()];
+        }"""
+    )
+    page.keyboard.press("Space")
+    overlay = decoded(overlay)
+    scale = PICTURE[0] / overlay.shape[1]
+    return face_in(decoded(picture)[..., :3]), box_in(overlay[..., :3]) * scale
+
+
+def face_in(picture: np.ndarray) -> np.ndarray:
+    """Corners of the face, which is where the portrait is."""
+    assert picture.shape == (PICTURE[1], PICTURE[0], 3)
+    other = np.abs(picture[300].astype(int) - GROUND).sum(axis=1) > 60
+    left = np.flatnonzero(other)[0]
+    return FACE + (left, PORTRAIT_TOP, left, PORTRAIT_TOP)
+
+
+def box_in(picture: np.ndarray, place: int = 0) -> np.ndarray:
+    """Corners of the largest thing drawn in the colour of happiness, the box, or of the next, its label."""
+    hue, saturation, value = cv2.split(cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2HSV))
+    drawn = (np.abs(hue.astype(int) - HAPPY_HUE) <= 4) & (saturation > 180) & (value > 140)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(drawn.astype(np.uint8))
+    x, y, width, height, _ = sorted(stats[1:], key=lambda part: part[2] * part[3])[-1 - place]
+    return np.array((x, y, x + width, y + height))
+
+
+def mirrored(corners: np.ndarray) -> np.ndarray:
+    left, top, right, bottom = corners
+    return np.array((PICTURE[0] - right, top, PICTURE[0] - left, bottom))
+
+
+def saved(page: Page, name: str) -> bytes:
+    with page.expect_download() as download:
+        page.get_by_role("button", name=name).click()
+    return Path(download.value.path()).read_bytes()
+
+
+def test_box_follows_the_face(running: Page) -> None:
+    overlaps = [iou(mirrored(face), box) for face, box in (glance(running) for _ in range(3))]
+    assert np.median(overlaps) > 0.6
+    running.keyboard.press("m")
+    overlaps = [iou(*glance(running)) for _ in range(3)]
+    assert np.median(overlaps) > 0.6
+    running.keyboard.press("m")
+
+
+def test_face_is_told(running: Page) -> None:
+    expect(running.locator(".facts dd")).to_have_text(FACTS)
+    expect(running.locator(".bar")).to_have_count(len(EMOTIONS))
+    expect(running.locator(".bar.highest dt")).to_have_text("Happy")
+    expect(running.locator(".bar.highest .fill")).to_have_css(
+        "transform", re.compile(r"matrix\((0\.9\d*|1), ")
+    )
+    expect(running.get_by_role("status")).to_have_text(
+        re.compile(r"Face \d+: happy, woman, about 3\d\."), timeout=10_000
+    )
+
+
+def test_rows_can_be_saved(running: Page) -> None:
+    expect(running.locator("#kept")).to_have_text(re.compile(r"^(\d\d|[3-9]) readings since"))
+    rows = list(csv.DictReader(io.StringIO(saved(running, "Save CSV").decode())))
+    assert len(rows) >= 3
+    for row in rows:
+        shares = [float(row[emotion]) for emotion in EMOTIONS]
+        assert sum(shares) == pytest.approx(1, abs=0.001)
+        assert max(shares) == float(row["happy"])
+        assert row["gender"] == "female"
+        assert float(row["gender_probability"]) > 0.7
+        assert float(row["age_low"]) < float(row["age"]) < float(row["age_high"])
+        assert 28 < float(row["age"]) < 40
+    times = [datetime.fromisoformat(row["time"]) for row in rows]
+    assert all(earlier < later for earlier, later in pairwise(times))
+    objects = json.loads(saved(running, "Save JSON"))
+    assert [{name: str(value) for name, value in row.items()} for row in objects[: len(rows)]] == rows
+
+
+def test_snapshot(running: Page) -> None:
+    """As on the screen: the box over the mirrored face, and words that are not mirrored."""
+    snapshot = np.asarray(Image.open(io.BytesIO(saved(running, "Snapshot"))))
+    running.keyboard.press("m")
+    plain = np.asarray(Image.open(io.BytesIO(saved(running, "Snapshot"))))
+    running.keyboard.press("m")
+    assert iou(face_in(plain), box_in(plain)) > 0.5
+    assert iou(mirrored(face_in(snapshot[:, ::-1])), box_in(snapshot)) > 0.5
+    words, same = (cut(picture, box_in(picture, 1)).astype(float) for picture in (snapshot, plain))
+    assert correlation(words, same) > correlation(words[:, ::-1], same) + 0.2
+
+
+def cut(picture: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    left, top, right, bottom = corners
+    return cv2.resize(picture[top:bottom, left:right].mean(axis=2), (200, 30))
+
+
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    return np.corrcoef(one.ravel(), other.ravel())[0, 1]
+
+
+def test_last_minute(running: Page) -> None:
+    expect(running.locator("#tale")).to_have_text(re.compile(r"^Face \d+: happy \d+\s%"))
+    chart = decoded(running.evaluate("timeline.toDataURL()"))
+    newest = chart[:, -20:-10]
+    assert (np.abs(newest[..., :3].astype(int) - HAPPY).sum(axis=2) < 20).mean() > 0.9
+    assert (chart[:, 10:20, 3] == 0).all()  # a minute ago there was nothing
+
+
+def test_pause_and_going_on(running: Page) -> None:
+    running.locator("#overlay").click()  # the focus is nowhere
+    running.keyboard.press("Space")
+    connection(running, "paused")
+    running.wait_for_timeout(600)  # the last answers come in
+    before = running.locator("#kept").text_content()
+    box = running.evaluate("overlay.toDataURL()")
+    running.wait_for_timeout(600)
+    assert running.evaluate("overlay.toDataURL()") == box  # stays over the face that stays, too
+    expect(running.locator("#kept")).to_have_text(before)
+    running.keyboard.press("Space")
+    expect_answers(running)
+
+
+def test_two_tabs_at_once(running: Page, page: Page) -> None:
+    page.goto("/live")
+    start(page)
+    expect_face(page)
+    expect(page.locator(".facts dd")).to_have_text(FACTS)
+    expect_answers(running)
+    # The two are as many as one address may have.
+    third = page.context.new_page()
+    third.goto("/live")
+    start(third)
+    connection(third, "waiting")
+    expect(third.locator("#notice")).to_contain_text(replies.LIVE_REFUSALS["busy"])
+    expect(third.locator("#notice")).to_contain_text(re.compile(r"Trying again in \d s"))
+
+
+def test_connection_lost(running: Page) -> None:
+    running.context.set_offline(True)
+    connection(running, "lost")
+    expect(running.locator("#notice")).to_contain_text("The connection is lost. Trying again in")
+    running.context.set_offline(False)
+    connection(running, "live")
+    expect_answers(running)
+    expect_face(running)
+
+
+@pytest.mark.parametrize(
+    "viewport", [SMALL_PHONE, {"width": 640, "height": 360}], ids=["upright", "sideways"]
+)
+def test_everything_in_reach(running: Page, viewport: dict[str, int]) -> None:
+    running.set_viewport_size(viewport)
+    running.evaluate("scrollTo(0, 0)")
+    assert sideways_scroll(running) == 0
+    for name in ("Pause", "Mirror", "Full screen", "Snapshot", "Stop"):
+        expect(running.get_by_role("button", name=name)).to_be_in_viewport(ratio=0.9)
+    running.keyboard.press("f")
+    connection(running, "live")
+    expect(running.locator("#faces .face")).to_be_in_viewport()
+    expect(running.get_by_role("button", name="Stop")).to_be_in_viewport(ratio=1)
+    running.keyboard.press("f")
+    expect(running.locator("#live")).not_to_have_class("full")
+    running.set_viewport_size(DESKTOP)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessible(paused: Page, scheme: str) -> None:
+    paused.emulate_media(color_scheme=scheme)
+    report = Axe().run(paused)
+    assert report.violations_count == 0, report.generate_report()
+
+
+def test_motion_can_be_switched_off(paused: Page) -> None:
+    script = """
+        const faces = new its.Faces();
+        const answer = (x) => ({ width: 100, height: 100, faces: [{ number: 1, box: [x, 0, 10, 10] }] });
+        const seen = (now, still) => faces.visible(now, still).map((face) => [face.box.x, face.opacity]);
+        faces.take(answer(0), 0, 0);
+        const shown = [seen(0.1, argument)];
+        faces.take(answer(10), 0.1, 0.1);
+        shown.push(seen(0.11, argument), seen(0.2, argument));
+        faces.take({ width: 100, height: 100, faces: [] }, 0.2, 0.2);
+        return [...shown, seen(0.25, argument), seen(0.6, argument)];
+    """
+    still = module(paused, "faces", script, True)
+    assert still == [[[0, 1]], [[pytest.approx(0.1), 1]], [[pytest.approx(0.1), 1]], [], []]
+    (_, ((early, _),), ((late, _),), ((_, fading),), gone) = module(paused, "faces", script, False)
+    assert 0 < early < 0.1 < late < 0.3  # on its way, and ahead by the time that the answer took
+    assert 0.7 < fading < 0.9
+    assert gone == []
+
+
+def test_frames_keep_to_what_the_server_takes(paused: Page) -> None:
+    script = """
+        const pace = new its.Pace({ side: 640, max_bytes: 1000, frames_a_second: 10 });
+        const sizes = [[pace.side, pace.inFlight]];
+        let now = 0;
+        for (const milliseconds of argument) {
+            pace.sent(now);
+            if (pace.next < now + 100) throw new Error("too fast");
+            now += milliseconds;
+            pace.answered({ type: "faces", milliseconds: 40 }, now - milliseconds, now);
+            sizes.push([pace.side, pace.inFlight]);
+        }
+        const fits = pace.fits(1001);
+        pace.answered({ type: "skipped" }, now, now);
+        pace.answered({ type: "skipped" }, now, now);
+        return [sizes, fits, pace.next - now];
+    """
+    sizes, fits, rest = module(paused, "pace", script, [60] * 5 + [900] * 20 + [60] * 400)
+    assert sizes[0] == sizes[5] == [640, 1]
+    assert sizes[25] == [240, 2]  # smaller on a slow line, and two under way
+    assert sizes[-1] == [640, 1]  # as before, some time after it is fast again
+    assert fits is False
+    assert rest == 300  # twice as long after each skipped frame
+
+
+def test_memory_is_bounded(paused: Page) -> None:
+    script = """
+        const session = new its.Session();
+        const probabilities = Object.fromEntries(argument.map((emotion) => [emotion, 1 / 7]));
+        const face = { number: 1, emotion: { probabilities }, gender: { label: "male", probability: 0.9 },
+            age: { years: 30, low: 25, high: 35 } };
+        for (let second = 0; second < 7200; second += 1) session.add([face], second * 1000);
+        const hour = [session.rows.length, session.rows[0][0] / 1000];
+        const crowd = Array(1000).fill(face);
+        for (let more = 0; more < 300; more += 1) session.add(crowd, 7_200_000 + more);
+        return [...hour, session.rows.length, session.since(60, 7_200_000).length > 60];
+    """
+    length, first, crowded, recent = module(paused, "session", script, list(EMOTIONS))
+    assert 3600 <= length <= 3790
+    assert first >= 3400
+    assert crowded <= 210_000
+    assert recent
+
+
+def test_labels_cover_no_face(paused: Page) -> None:
+    script = """
+        const frames = [{ x: 10, y: 30, width: 40, height: 50 }, { x: 55, y: 30, width: 40, height: 50 },
+            { x: 0, y: 0, width: 200, height: 200 }];
+        const sizes = frames.map(() => [[100, 16], [50, 16], [15, 16]]);
+        const two = its.place(frames.slice(0, 2), sizes, 200, 100, 2);
+        return [two, its.place(frames.slice(2), sizes, 200, 200, 2)];
+    """
+    (first, second), (inside,) = module(paused, "overlay", script)
+    assert (first["variant"], first["y"]) == (0, 12)
+    assert second["variant"] == 0
+    assert second["y"] == 82  # below, since the first one's label takes the room above both
+    assert (inside["variant"], inside["x"], inside["y"]) == (2, 0, 0)
+
+
+def test_camera_refused_and_allowed(browser: Browser, service) -> None:
+    with opened(browser, service, permissions=()) as page:
+        page.set_viewport_size(SMALL_PHONE)
+        page.emulate_media(color_scheme="dark")
+        page.goto("/live")
+        start(page)
+        expect(page.get_by_role("heading", name="No camera")).to_be_visible()
+        expect(page.locator("#message")).to_contain_text("not allowed for this page")
+        expect(page.get_by_role("status")).to_contain_text("not allowed for this page")
+        assert sideways_scroll(page) == 0
+        report = Axe().run(page)
+        assert report.violations_count == 0, report.generate_report()
+        page.context.grant_permissions(["camera"])
+        page.get_by_role("button", name="Try again").click()
+        expect_face(page)
+
+
+def test_camera_with_other_troubles(page: Page) -> None:
+    page.goto("/live")
+    failing = "(name) => { navigator.mediaDevices.getUserMedia = () => Promise.reject({ name }); }"
+    for name, words in ("NotFoundError", "no camera"), ("NotReadableError", "in use"), ("Odd", "try again"):
+        page.evaluate(failing, name)
+        page.locator("#start").click()
+        expect(page.locator("#message")).to_contain_text(words)
+    page.goto(f"http://{INSECURE}:{urlsplit(page.url).port}/live")
+    start(page)
+    expect(page.locator("#message")).to_contain_text("by https")
+
+
+def test_other_camera(page: Page) -> None:
+    """A phone's: front and back take turns, and only the front one is mirrored."""
+    page.add_init_script(
+        """
+        const devices = navigator.mediaDevices;
+        const original = devices.getUserMedia.bind(devices);
+        devices.enumerateDevices = async () => Array(2).fill({ kind: "videoinput" });
+        devices.getUserMedia = async (wish) => {
+            const stream = await original({ video: true });
+            const { facingMode } = wish.video;
+            stream.getVideoTracks()[0].getSettings = () => ({ facingMode });
+            return stream;
+        };
+        """
+    )
+    page.set_viewport_size(SMALL_PHONE)
+    page.goto("/live")
+    start(page)
+    mirror = page.get_by_role("button", name="Mirror")
+    expect(mirror).to_have_attribute("aria-pressed", "true")
+    assert sideways_scroll(page) == 0  # with one button more
+    page.get_by_role("button", name="Switch").click()
+    expect(mirror).to_have_attribute("aria-pressed", "false")
+    page.get_by_role("button", name="Switch").click()
+    expect(mirror).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
+    assert page.evaluate("video.srcObject") is None
+
+
+def answering(*turns: Callable[[WebSocketRoute], object]) -> Callable[[WebSocketRoute], None]:
+    """What to do with each connection in turn, and with all that follow."""
+    left = list(turns)
+    return lambda socket: (left.pop(0) if len(left) > 1 else left[0])(socket)
+
+
+def refused(reason: str, code: int) -> Callable[[WebSocketRoute], None]:
+    def refuse(socket: WebSocketRoute) -> None:
+        words = {"reason": reason, "text": replies.LIVE_REFUSALS[reason], "retry_after": 1}
+        socket.send(json.dumps({"type": "refused"} | words))
+        socket.close(code=code)
+
+    return refuse
+
+
+def test_server_gone_and_back(page: Page) -> None:
+    connected: list[WebSocketRoute] = []
+
+    def real(socket: WebSocketRoute) -> None:
+        socket.connect_to_server()
+        connected.append(socket)
+
+    def gone(socket: WebSocketRoute) -> None:
+        socket.close(code=1011)
+
+    page.route_web_socket("**/live/stream", answering(gone, refused("starting", 1013), real))
+    page.goto("/live")
+    start(page)
+    connection(page, "lost")
+    connection(page, "waiting")
+    expect(page.locator("#notice")).to_contain_text(replies.LIVE_REFUSALS["starting"])
+    expect_face(page)
+    connected[0].close(code=1012)
+    connection(page, "lost")
+    connection(page, "live")
+    # Numbers go on, since nobody can tell whether it is the same person.
+    expect(page.locator("#faces .number")).to_have_text(["2"], timeout=ANSWER_SECONDS * 1000)
+
+
+def welcoming(frames: list[bytes], answer: dict | None) -> Callable[[WebSocketRoute], None]:
+    """A server that has but one answer to all frames, or none."""
+
+    def take(socket: WebSocketRoute, message: str | bytes) -> None:
+        if isinstance(message, str):
+            welcome = {"type": "welcome", "side": 320, "max_bytes": 200_000, "frames_a_second": 15}
+            socket.send(json.dumps(welcome))
+            return
+        frames.append(message)
+        if answer:
+            socket.send(json.dumps(answer))
+
+    return lambda socket: socket.on_message(lambda message: take(socket, message))
+
+
+def test_photos_go_first(page: Page) -> None:
+    frames: list[bytes] = []
+    skipped = {"type": "skipped", "text": replies.FRAME_SKIPPED}
+    page.route_web_socket("**/live/stream", welcoming(frames, skipped))
+    page.goto("/live")
+    start(page)
+    expect(page.locator("#notice")).to_have_text(replies.FRAME_SKIPPED)
+    assert {Image.open(io.BytesIO(frame)).size for frame in frames} == {(320, 240)}
+    assert len(frames) <= 10  # fewer and fewer
+
+
+def test_silent_server_is_given_up(page: Page) -> None:
+    frames: list[bytes] = []
+    page.route_web_socket("**/live/stream", welcoming(frames, None))
+    page.clock.install()
+    page.goto("/live")
+    start(page)
+    connection(page, "live")
+    page.wait_for_timeout(300)
+    assert len(frames) == 1
+    page.clock.fast_forward(10_000)
+    connection(page, "lost")
+
+
+def test_out_of_sight(page: Page) -> None:
+    answers: list[str | bytes] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: answers.append(frame)))
+    page.clock.install()
+    page.goto("/live")
+    start(page)
+    expect_face(page)
+    page.evaluate(
+        """() => {
+            Object.defineProperty(document, "hidden", { value: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+    page.wait_for_timeout(500)  # the last answers come in
+    before = len(answers)
+    page.clock.fast_forward(3_000)
+    page.wait_for_timeout(500)
+    assert len(answers) == before > 1
+    page.clock.fast_forward(20_000)
+    expect(page.locator("#message")).to_contain_text("out of sight")
+    assert page.evaluate("video.srcObject") is None
+    expect(page.get_by_role("button", name="Save CSV")).to_be_visible()
+
+
+def test_inside_telegram(page: Page) -> None:
+    """Its theme is put on, and what it says of the user is sent and, here, not believed."""
+    theme = {
+        "bg_color": "#17212b",
+        "secondary_bg_color": "#232e3c",
+        "text_color": "#f5f5f5",
+        "hint_color": "#708499",  # which can't be read on that ground
+        "button_color": "#5288c1",
+        "button_text_color": "#ffffff",
+    }
+    init_data = "user=%7B%22id%22%3A1%7D&auth_date=1&hash=ab"
+    sent: list[str | bytes] = []
+    page.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(frame)))
+    page.emulate_media(color_scheme="light")
+    fragment = {"Data": init_data, "Version": "8.0", "ThemeParams": json.dumps(theme)}
+    page.goto("/live#" + "&".join(f"tgWebApp{name}={quote(value)}" for name, value in fragment.items()))
+    expect(page.locator("body")).to_have_css("background-color", "rgb(35, 46, 60)")
+    expect(page.locator("body")).to_have_css("color", "rgb(245, 245, 245)")
+    expect(page.locator(".limits").first).to_have_css("color", "rgb(159, 176, 174)")  # our own
+    report = Axe().run(page)
+    assert report.violations_count == 0, report.generate_report()
+    start(page)
+    expect(page.locator("#message")).to_have_text(replies.LIVE_REFUSALS["unknown"])
+    assert json.loads(sent[0]) == {"init_data": init_data}
+    assert page.evaluate("video.srcObject") is None
+
+
+def test_link_from_the_photos(page: Page) -> None:
+    page.set_viewport_size(PHONE)
+    page.goto("/")
+    page.get_by_role("link", name="Live").click()
+    expect(page.get_by_role("heading", name="Smile at your camera")).to_be_visible()
+    page.get_by_role("link", name="Photos").click()
+    expect(page.get_by_role("button", name="Choose photos")).to_be_visible()
