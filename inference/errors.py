@@ -1,4 +1,4 @@
-"""Why a photo or a video is refused. Apart from the decoders, so that the web process need not import them."""
+"""Why a photo or a video is refused. Apart from the decoders, which the web process need not import."""
 
 from enum import StrEnum
 

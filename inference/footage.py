@@ -34,7 +34,7 @@ TIME_BASE = Fraction(1, 90_000)  # seconds
 SOUND_RATE = 48_000  # samples a second, at most, of sound that becomes AAC
 
 
-class Frame(NamedTuple):
+class Picture(NamedTuple):
     """A frame of a video.
 
     image: (height, width, 3) uint8 RGB, upright, of even sides, the longest at most SIDE.
@@ -43,6 +43,12 @@ class Frame(NamedTuple):
 
     image: np.ndarray
     seconds: float
+
+
+def fitted(width: int, height: int) -> tuple[int, int]:
+    """The size at which frames of that size are looked at and written: even, at most SIDE."""
+    scale = min(1.0, SIDE / max(width, height))
+    return max(2, 2 * round(width * scale / 2)), max(2, 2 * round(height * scale / 2))
 
 
 class Reader:
@@ -80,7 +86,7 @@ class Reader:
         self,
         hear: Callable[[av.Packet], None] | None = None,
         late: Callable[[float], bool] = lambda seconds: False,
-    ) -> Iterator[Frame]:
+    ) -> Iterator[Picture]:
         """Decode the video once, from its start; frames beyond FRAME_RATE are left out.
 
         What is damaged is left out as well, as players do.
@@ -94,11 +100,11 @@ class Reader:
         """
         last, count = -inf, 0
         with _refusing(Reason.BROKEN_VIDEO):
-            for picture in self._decode(hear):
+            for frame in self._decode(hear):
                 count += 1
-                if picture.pts is None:
+                if frame.pts is None:
                     continue
-                seconds = picture.time - self._start
+                seconds = frame.time - self._start
                 if seconds > self._longest + SPARE_SECONDS:
                     raise PhotoError(Reason.VIDEO_TOO_LONG)
                 if count > MAX_RATE * max(1.0, self._longest):
@@ -107,7 +113,7 @@ class Reader:
                 self._stream.codec_context.skip_frame = "NONREF" if hurry else "DEFAULT"
                 if seconds - last >= 1 / (SLOW_RATE if hurry else FRAME_RATE) - EARLY_SECONDS:
                     last = seconds
-                    yield Frame(self._upright(picture), seconds)
+                    yield Picture(self._upright(frame), seconds)
         if last == -inf:
             raise PhotoError(Reason.BROKEN_VIDEO)
 
@@ -145,13 +151,11 @@ class Reader:
             with suppress(av.error.InvalidDataError):
                 yield from packet.decode()
 
-    def _upright(self, picture: av.VideoFrame) -> np.ndarray:
+    def _upright(self, frame: av.VideoFrame) -> np.ndarray:
         width, height = self._stream.codec_context.width, self._stream.codec_context.height
         width = max(1, round(width * (self._stream.sample_aspect_ratio or 1)))
-        scale = min(1.0, SIDE / max(width, height))
-        across, down = (max(2, 2 * round(side * scale / 2)) for side in (width, height))
-        image = picture.reformat(across, down, "rgb24", interpolation="AREA").to_ndarray()
-        turns = round(picture.rotation / 90)
+        image = frame.reformat(*fitted(width, height), "rgb24", interpolation="AREA").to_ndarray()
+        turns = round(frame.rotation / 90)
         self.width, self.height = (height, width) if turns % 2 else (width, height)
         return np.ascontiguousarray(np.rot90(image, turns))
 
@@ -195,7 +199,8 @@ class Writer:
         """
         if not self.width:
             self.height, self.width = image.shape[:2]
-            self._picture.width, self._picture.height, self._picture.pix_fmt = self.width, self.height, "yuv420p"
+            self._picture.width, self._picture.height = self.width, self.height
+            self._picture.pix_fmt = "yuv420p"
         frame = av.VideoFrame.from_ndarray(image, "rgb24")
         frame.pts, frame.time_base = round(seconds / TIME_BASE), TIME_BASE
         self._container.mux(self._picture.encode(frame))

@@ -11,7 +11,7 @@ import numpy as np
 from inference.analyzer import FaceAnalyzer
 from inference.drawing import draw
 from inference.faces import BoundingBox, Face, Keypoints
-from inference.footage import EARLY_SECONDS, Frame
+from inference.footage import EARLY_SECONDS, Picture
 from inference.tracking import Track, Tracker, mix
 
 LOOKS = 10  # frames a second that are looked at, at most
@@ -54,20 +54,20 @@ class Pace:
 
 
 def watch(
-    frames: Iterable[Frame], analyzer: FaceAnalyzer, pace: Pace, lap: Callable[[str], None]
+    frames: Iterable[Picture], analyzer: FaceAnalyzer, pace: Pace, lap: Callable[[str], None]
 ) -> Iterator[Shot]:
     """Look for faces in some of the frames, and follow them through all.
 
     Args:
         frames: in the order of time.
         pace: says how often to look.
-        lap: told of each stage that is over: decode, detect, attributes.
+        lap: told of each stage that is over: decode and look.
 
     Yields:
         All frames, in the order of time, some frames after they came.
     """
     tracker, before = Tracker(), None
-    between: list[Frame] = []  # since then
+    between: list[Picture] = []  # since then
     for frame in frames:
         lap("decode")
         rest = inf if before is None else frame.seconds - before.seconds
@@ -75,10 +75,8 @@ def watch(
         if rest < (REST_SECONDS if late else 1 / LOOKS) - EARLY_SECONDS:
             between.append(frame)
             continue
-        detections = analyzer.detect(frame.image)
-        lap("detect")
-        faces = analyzer.read(frame.image, detections)
-        lap("attributes")
+        faces = analyzer.glance(frame.image)
+        lap("look")
         shot = Shot(*frame, tracker.update(faces, frame.seconds), True)
         for each in between:
             yield _between(before, shot, each)
@@ -88,13 +86,13 @@ def watch(
         yield Shot(*frame, before.tracks, False)
 
 
-def picture(shot: Shot) -> np.ndarray:
+def annotate(shot: Shot) -> np.ndarray:
     """The frame with its faces drawn, (height, width, 3) uint8 RGB."""
     numbers = [track.number for track in shot.tracks]
     return draw(shot.image, [track.face for track in shot.tracks], numbers)
 
 
-def _between(before: Shot, after: Shot, frame: Frame) -> Shot:
+def _between(before: Shot, after: Shot, frame: Picture) -> Shot:
     """A frame between two that were looked at: faces of both move evenly, others come and go half way."""
     share = (frame.seconds - before.seconds) / (after.seconds - before.seconds)
     old, new = ({track.number: track for track in shot.tracks} for shot in (before, after))
