@@ -25,6 +25,7 @@ SPARE_SECONDS = 0.5  # that a video may be longer than the longest one
 
 # FFmpeg's names. Other containers, such as playlists, would have it open files and addresses that they name.
 CONTAINERS = "mov,matroska,avi,gif"  # mov is MP4 too, and matroska is WebM
+BOUNDS = {"format_whitelist": CONTAINERS, "max_pixels": str(MAX_PIXELS)}  # before anything is decoded
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "gif")
 SOUND_CODECS = ("aac", "mp3", "opus", "vorbis", "flac", "alac", "ac3", "amr_nb", "pcm_s16le", "pcm_s16be")
 COPIED_SOUND = ("aac", "mp3")  # other sound becomes AAC, which all players of MP4 know
@@ -78,7 +79,7 @@ class Reader:
         # As `file:...` FFmpeg never takes a name for an address.
         file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
         with _refusing(Reason.NOT_A_VIDEO):
-            self._container = av.open(file, container_options={"format_whitelist": CONTAINERS})
+            self._container = av.open(file, options=BOUNDS)
         with _refusing(Reason.BROKEN_VIDEO):
             self._look()
 
@@ -112,10 +113,12 @@ class Reader:
                 hurry = late(seconds)
                 self._stream.codec_context.skip_frame = "NONREF" if hurry else "DEFAULT"
                 if seconds - last >= 1 / (SLOW_RATE if hurry else FRAME_RATE) - EARLY_SECONDS:
-                    last = seconds
-                    yield Picture(self._upright(frame), seconds)
+                    last, image = seconds, self._upright(frame)
+                    yield Picture(image, last)
         if last == -inf:
             raise PhotoError(Reason.BROKEN_VIDEO)
+        if last + 2 / FRAME_RATE < self.seconds < inf:  # once more, as it stays until the end
+            yield Picture(image, self.seconds - 1 / FRAME_RATE)
 
     def _look(self) -> None:
         """Refuse what is outside the limits, knowing only the header."""
@@ -128,6 +131,8 @@ class Reader:
         context.thread_count = 1
         if self._container.format.name == "gif" and self._stream.frames == 1:
             raise PhotoError(Reason.STILL)
+        if not context.width or not context.height:  # what it tells of is beyond MAX_PIXELS, or damaged
+            raise PhotoError(Reason.VIDEO_TOO_LARGE)
         if min(context.width, context.height) < MIN_SIDE:
             raise PhotoError(Reason.TOO_SMALL)
         if max(context.width, context.height) > MAX_RATIO * min(context.width, context.height):
