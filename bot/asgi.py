@@ -12,16 +12,18 @@ from contextlib import asynccontextmanager
 from functools import partial
 from ipaddress import ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 from telegram import Update
 from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.ext import Application
@@ -30,7 +32,8 @@ from bot import __version__, journal, logs, replies
 from bot.admission import Admission, Busy, Finished
 from bot.conversation import ALLOWED_UPDATES, BUDGET_SECONDS, WORK_SECONDS, build_application
 from bot.limits import Limits, SlowDown
-from bot.settings import WEBHOOK_PATH, Settings, load
+from bot.live import Live
+from bot.settings import LIVE_PATH, WEBHOOK_PATH, Settings, load
 from bot.shared import Shared
 from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.pool import AnalysisError, Pool
@@ -54,6 +57,12 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
+LIVE_HEADERS = {
+    "Content-Security-Policy": SECURITY_HEADERS["Content-Security-Policy"].replace(
+        "frame-ancestors 'none'", "frame-ancestors 'self' https://*.telegram.org"
+    ),
+    "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
+}
 REFUSAL_STATUS = {Reason.NOT_AN_IMAGE: 415, Reason.TOO_MANY_BYTES: 413}  # 422 for all others
 
 
@@ -67,6 +76,8 @@ def create_application(settings: Settings) -> Starlette:
             Route("/analyze", analyze, methods=["POST"]),
             Route("/healthz", health),
             Route("/metrics", metrics),
+            Route(LIVE_PATH, live_page),
+            WebSocketRoute(f"{LIVE_PATH}/stream", live_stream),
             Route(WEBHOOK_PATH, webhook, methods=["POST"]),
             Mount("/page", StaticFiles(directory=PAGE)),
         ],
@@ -78,6 +89,7 @@ def create_application(settings: Settings) -> Starlette:
     app.state.shared = Shared(settings)
     app.state.limits = Limits(settings, app.state.shared)
     app.state.admission = Admission(settings.max_in_flight, app.state.shared)
+    app.state.live = Live(settings)
     app.state.uploads = asyncio.Semaphore(UPLOADS)
     app.state.page_photos = asyncio.Semaphore(PAGE_PHOTOS)
     app.state.at_work: set[asyncio.Task] = set()
@@ -278,7 +290,7 @@ async def analyze_upload(request: Request, entry: journal.Entry) -> Response:
     )
 
 
-def client_address(request: Request, routers: int) -> str:
+def client_address(request: HTTPConnection, routers: int) -> str:
     """Who sends a request. Each of the proxies in front adds the address that it sees to the end of
     X-Forwarded-For; what stands before those is whatever the client likes to claim.
 
@@ -301,9 +313,37 @@ async def page(request: Request) -> Response:
 
 async def about(request: Request) -> Response:
     """What the demo page needs to know."""
-    telegram = request.app.state.telegram
-    name = telegram.bot.username if telegram else None
-    return JSONResponse({"bot": name, "max_bytes": MAX_BYTES, "version": __version__})
+    state = request.app.state
+    name = state.telegram.bot.username if state.telegram else None
+    live = state.settings.live_sessions > 0
+    return JSONResponse({"bot": name, "live": live, "max_bytes": MAX_BYTES, "version": __version__})
+
+
+async def live_page(request: Request) -> Response:
+    """The page of the camera, which Telegram's web clients may show in a frame."""
+    if not request.app.state.settings.live_sessions:
+        return PlainTextResponse(replies.LIVE_OFF, 404)
+    return FileResponse(PAGE / "live.html", headers=LIVE_HEADERS)
+
+
+async def live_stream(socket: WebSocket) -> None:
+    """The WebSocket of that page."""
+    state = socket.app.state
+    if not state.settings.live_sessions or not is_at_home(socket, state.settings.address):
+        await socket.close()  # before it is accepted, so that it is refused with 403
+        return
+    await state.live.serve(socket, client_address(socket, state.settings.routers), state.pool)
+
+
+def is_at_home(socket: WebSocket, address: str | None) -> bool:
+    """Whether a WebSocket comes from a page of this service, or from no page at all.
+
+    Args:
+        address: the public one, should a proxy have put another into the Host header.
+    """
+    origin = socket.headers.get("Origin")
+    homes = filter(None, (socket.headers.get("Host"), urlsplit(address or "").netloc))
+    return origin is None or origin.partition("://")[2] in homes
 
 
 async def health(request: Request) -> Response:
@@ -331,6 +371,7 @@ async def metrics(request: Request) -> Response:
         return PlainTextResponse("wrong token", 401, {"WWW-Authenticate": "Bearer"})
     journal.IN_FLIGHT.set(state.admission.in_flight)
     journal.WAITING.set(state.pool.waiting)
+    journal.LIVE.set(len(state.live.places))
     journal.RESTARTS.set(state.pool.restarts)
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
@@ -379,7 +420,7 @@ def refusal(reason: Reason, entry: journal.Entry) -> Response:
 
 
 class SecurityHeaders:
-    """Adds SECURITY_HEADERS to every answer."""
+    """Adds SECURITY_HEADERS to every answer that has none of its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -387,7 +428,9 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter as Tally
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -24,9 +25,19 @@ STAGES = Histogram(
     ["stage"],
     buckets=(0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50),
 )
+SESSIONS = Counter(
+    "faces_live_sessions", "Live sessions, by how they ended or why they were refused", ["end"]
+)
+FRAMES = Counter("faces_live_frames", "Frames of live sessions, by what they were answered with", ["answer"])
+FRAME_SECONDS = Histogram(
+    "faces_live_frame_seconds",
+    "From a frame's arrival to its faces",
+    buckets=(0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5),
+)
 # Of this moment; set when they are asked for.
 IN_FLIGHT = Gauge("faces_updates_in_flight", "Updates being worked on")
 WAITING = Gauge("faces_photos_waiting", "Photos that wait for a process")
+LIVE = Gauge("faces_live_sessions_open", "Live sessions that are open")
 RESTARTS = Gauge("faces_pool_restarts", "Inference processes replaced since the start")
 
 
@@ -95,6 +106,34 @@ def entry(chat: str, update: int | None = None) -> Iterator[Entry]:
     finally:
         _current.reset(token)
         _write(kept)
+
+
+@dataclass
+class Session:
+    """A live session.
+
+    Attributes:
+        end: how it ended, as live.Ended has it.
+        frames: how many, by what they were answered with.
+    """
+
+    end: str = "failed"
+    frames: Tally[str] = field(default_factory=Tally)
+
+
+@contextmanager
+def session() -> Iterator[Session]:
+    """Keep what becomes of a live session, and write it down in the end."""
+    kept, start = Session(), time.perf_counter()
+    try:
+        yield kept
+    finally:
+        SESSIONS.labels(kept.end).inc()
+        for answer, count in kept.frames.items():
+            FRAMES.labels(answer).inc(count)
+        if kept.frames:
+            counts = " ".join(f"{answer}={count}" for answer, count in sorted(kept.frames.items()))
+            log.info("live=%s %s total=%.3f", kept.end, counts, time.perf_counter() - start)
 
 
 def turned_away(chat: str, outcome: str) -> None:

@@ -68,6 +68,17 @@ NOT_A_STICKER = "Nice sticker! I can only read photos and videos, though."
 REPLY_TO_A_PHOTO = "Use /analyze as a reply to a photo or a video, or just send me one."
 REPLY_HAS_NO_PHOTO = "There is no photo and no video in the message you replied to."
 
+LIVE_OFF = "The live camera is switched off here. Photos work as always."
+LIVE_REFUSALS = {
+    "busy": "As many cameras are on as I can follow at once. Please try again in a moment.",
+    "slow": "That was more than I can look at. Please try again in a moment.",
+    "starting": "I am just starting, which takes about half a minute.",
+    "stopping": "I am being restarted. Please try again in a moment.",
+    "unknown": "Please open this page anew from your chat with the bot in Telegram.",
+}
+FRAME_SKIPPED = "Busy with photos or other cameras for a moment."
+FRAME_UNREADABLE = "I could not read this frame."
+
 REFUSALS = {
     Reason.EMPTY: "This file is empty. Please send it again.",
     Reason.NOT_AN_IMAGE: "This file is not an image that I can read. "

@@ -10,6 +10,8 @@ from pydantic.types import StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 WEBHOOK_PATH = "/telegram"
+LIVE_PATH = "/live"
+FRAME_BYTES = 200_000  # of one frame of /live
 
 # What an operator reads when a setting is refused; the value itself is never shown.
 ADVICE = {
@@ -30,6 +32,8 @@ ADVICE = {
     "user_photos_at_once": "must be a number from 1 to 100",
     "page_photos_a_minute": "must be a number from 1 to 1000",
     "proxies": "must be the number of proxies in front of the service, from 0 to 5",
+    "live_sessions": "must be a number from 0 to 16",
+    "live_open": "must be true or false",
     "redis_url": "must look like redis://:password@example.com:6379/0, or rediss:// for TLS",
     "metrics_token": "must be 16 to 256 visible characters",
     "dyno": "is set by Heroku",
@@ -71,6 +75,8 @@ class Settings(BaseSettings):
     user_photos_at_once: int = Field(10, ge=1, le=100)  # of one person; an album has 10
     page_photos_a_minute: int = Field(30, ge=1, le=1000)  # of one address, on the demo page
     proxies: int | None = Field(None, ge=0, le=5)  # that add to X-Forwarded-For; see `routers`
+    live_sessions: int = Field(4, ge=0, le=16)  # at once; 0 turns /live off
+    live_open: bool = True  # to whoever has its address, not only to who comes from Telegram
     redis_url: _secret(r"rediss?://\S+") | None = None
     metrics_token: _secret(r"[!-~]{16,256}") | None = None
     dyno: str | None = None  # set by Heroku, and nowhere else
@@ -85,13 +91,24 @@ class Settings(BaseSettings):
         return str(self.telegram_api_url).rstrip("/")
 
     @property
+    def address(self) -> str | None:
+        """The service's public address, without a slash at its end."""
+        if self.webhook_url:
+            return str(self.webhook_url).rstrip("/")
+        if self.heroku_app_default_domain_name:
+            return f"https://{self.heroku_app_default_domain_name}"
+        return None
+
+    @property
     def webhook(self) -> str | None:
         """Where Telegram is to send updates; None without a public address."""
-        if self.webhook_url:
-            return str(self.webhook_url).rstrip("/") + WEBHOOK_PATH
-        if self.heroku_app_default_domain_name:
-            return f"https://{self.heroku_app_default_domain_name}{WEBHOOK_PATH}"
-        return None
+        return self.address and self.address + WEBHOOK_PATH
+
+    @property
+    def live_page(self) -> str | None:
+        """What Telegram may open as a Mini App, which needs https; None where there is no such page."""
+        https = self.live_sessions and (self.address or "").startswith("https://")
+        return self.address + LIVE_PATH if https else None
 
     @property
     def secret(self) -> str | None:

@@ -6,8 +6,10 @@ import numpy as np
 
 from inference.alignment import default_points, points
 from inference.attributes import WEIGHTS, Attributes
-from inference.detector import Detector
+from inference.detector import MIN_FACE, Detector
 from inference.faces import BoundingBox, Detection, Face, Keypoints
+
+GLANCED_FACE = 0.08  # of a frame's shorter side; smaller faces are not looked for in it
 
 
 class FaceAnalyzer:
@@ -30,6 +32,12 @@ class FaceAnalyzer:
         """
         return self.read(image, self.detect(image))
 
+    def glance(self, image: np.ndarray) -> list[Face]:
+        """`analyze` for one frame of many, in less time: faces smaller than GLANCED_FACE are not looked for,
+        and the others not read in their mirror images, too."""
+        smallest = max(MIN_FACE, GLANCED_FACE * min(image.shape[:2]))
+        return self.read(image, self._detector.detect(image, smallest), mirrored=False)
+
     def detect(self, image: np.ndarray) -> list[Detection]:
         """The first half of `analyze`: where the faces are, left to right."""
         return self._detector.detect(image)
@@ -49,10 +57,10 @@ class FaceAnalyzer:
         average = Keypoints(*map(tuple, default_points(width, height).tolist()))
         return self.read(image, [self._detector.locate(image) or Detection(whole, 0.0, average)])
 
-    def read(self, image: np.ndarray, detections: list[Detection]) -> list[Face]:
+    def read(self, image: np.ndarray, detections: list[Detection], mirrored: bool = True) -> list[Face]:
         """The second half of `analyze`: what those faces look like."""
         landmarks = np.array([points(detection.keypoints) for detection in detections])
-        readings = self._attributes.read(image, landmarks)
+        readings = self._attributes.read(image, landmarks, mirrored)
         return [
             Face(detection.box, detection.confidence, detection.keypoints, *reading)
             for detection, reading in zip(detections, readings)

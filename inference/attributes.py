@@ -11,7 +11,7 @@ from inference.faces import ATTRIBUTES, Age, Emotion, Gender
 from inference.runtime import in_batches, tf
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-BATCHES = (32, 8, 2)  # crops and their mirror images a call; bounds memory on photos of crowds
+BATCHES = (32, 8, 2, 1)  # crops and their mirror images a call; bounds memory on photos of crowds
 
 
 class Network:
@@ -32,15 +32,20 @@ class Network:
             BATCHES,
         )
 
-    def __call__(self, image: np.ndarray, landmarks: np.ndarray) -> dict[str, np.ndarray]:
-        """All faces of a photo -> (n, classes) float32 logits by output, means over each crop and its mirror.
+    def __call__(
+        self, image: np.ndarray, landmarks: np.ndarray, mirrored: bool = True
+    ) -> dict[str, np.ndarray]:
+        """All faces of a photo -> (n, classes) float32 logits by output.
 
         Args:
             image: (height, width, 3) uint8 RGB.
             landmarks: (n, 5, 2) float32, pixels of `image`.
+            mirrored: take the means over each crop and its mirror image.
         """
         crops = np.stack([align(image, face, self._side) for face in landmarks])
         inputs = standardize(grey(crops) if self._channels == 1 else crops)
+        if not mirrored:
+            return dict(zip(self._outputs, self._run(inputs)))
         outputs = self._run(np.concatenate([inputs, inputs[:, :, ::-1]]))
         count = len(inputs)
         return {name: (output[:count] + output[count:]) / 2 for name, output in zip(self._outputs, outputs)}
@@ -62,18 +67,21 @@ class Attributes:
         names = sorted({record["network"] for record in records.values()})
         self._networks = [Network(weights / f"{name}.keras") for name in names]
 
-    def read(self, image: np.ndarray, landmarks: np.ndarray) -> list[tuple[Emotion, Gender, Age]]:
+    def read(
+        self, image: np.ndarray, landmarks: np.ndarray, mirrored: bool = True
+    ) -> list[tuple[Emotion, Gender, Age]]:
         """Read every face of a photo.
 
         Args:
             image: (height, width, 3) uint8 RGB.
             landmarks: (n, 5, 2) float32, pixels of `image`.
+            mirrored: read each in its mirror image, too; surer, and takes twice as long.
         """
         if not len(landmarks):
             return []
         logits = {}
         for network in self._networks:
-            logits |= network(image, landmarks)
+            logits |= network(image, landmarks, mirrored)
         emotions = softmax(logits["emotion"], self._calibration["emotion"]["temperature"])
         females = sigmoid(logits["gender"][:, 0], self._calibration["gender"]["temperature"])
         ages = np.stack(decode_age(logits["age"], self._calibration["age"]["tail"]), axis=1)

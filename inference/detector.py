@@ -55,11 +55,12 @@ class Detector:
         self._rnet = _compile(RNet, "rnet.lz4", RNET_SIDE, RNET_BATCHES)
         self._onet = _compile(ONet, "onet.lz4", ONET_SIDE, ONET_BATCHES)
 
-    def detect(self, image: np.ndarray) -> list[Detection]:
+    def detect(self, image: np.ndarray, min_face: float = MIN_FACE) -> list[Detection]:
         """Find every face.
 
         Args:
             image: (height, width, 3) uint8 RGB, upright, of any size.
+            min_face: side of the smallest face that is looked for, pixels of the working photo.
 
         Returns:
             Detections in pixels of `image`, ordered left to right by the middle of their boxes.
@@ -67,7 +68,7 @@ class Detector:
         height, width = image.shape[:2]
         scale = min(1.0, WORKING_SIDE / max(height, width))
         working = _resize(image, scale) if scale < 1 else image
-        boxes = self._refine(self._rnet, RNET_SIDE, working, self._propose(working))
+        boxes = self._refine(self._rnet, RNET_SIDE, working, self._propose(working, min_face))
         boxes, scores, points = self._finish(working, boxes)
         shrink = np.array([working.shape[1] / width, working.shape[0] / height], np.float32)
         faces = [
@@ -116,9 +117,9 @@ class Detector:
         landmarks[count:, :5] = 1 - landmarks[count:, :5]
         return [(views[:count] + views[count:]) / 2 for views in (offsets, landmarks, probabilities[:, 1])]
 
-    def _propose(self, image: np.ndarray) -> np.ndarray:
+    def _propose(self, image: np.ndarray, min_face: float) -> np.ndarray:
         """PNet over an image pyramid -> (n, 4) square boxes x1, y1, x2, y2."""
-        levels = _pyramid(image)
+        levels = _pyramid(image, min_face)
         if not levels:
             return np.empty((0, 4), np.float32)
         proposals = []
@@ -235,10 +236,10 @@ def _prelu(layer):
     return lambda inputs: inputs + slope * tf.minimum(inputs, 0.0)
 
 
-def _pyramid(image: np.ndarray) -> list[tuple[float, np.ndarray]]:
+def _pyramid(image: np.ndarray, min_face: float) -> list[tuple[float, np.ndarray]]:
     """The scales at which PNet looks for faces, and the photo at each, the largest first."""
     levels = []
-    scale = PNET_WINDOW / MIN_FACE
+    scale = PNET_WINDOW / min_face
     source = image  # halved as often as leaves it no smaller than the level: averaging areas takes time
     while min(image.shape[:2]) * scale >= PNET_WINDOW:
         size = int(image.shape[1] * scale), int(image.shape[0] * scale)

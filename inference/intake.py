@@ -66,7 +66,7 @@ class Photo:
     height: int
 
 
-def read_photo(data: bytes) -> Photo:
+def read_photo(data: bytes, max_side: float = math.inf) -> Photo:
     """Decode a photo, or find out why it cannot be one.
 
     All limits are checked from the header, before a pixel is decoded; nothing is written to the disk.
@@ -75,6 +75,9 @@ def read_photo(data: bytes) -> Photo:
     AVIF or TIFF 12.5. Of several pictures in a file the first is read, of a HEIC the primary one.
 
     For one thread at a time: warning filters and the process's memory limit are set meanwhile.
+
+    Args:
+        max_side: pixels that the longer side may have, for who wants less than the limits above.
 
     Raises:
         PhotoError: and nothing else, whatever `data` holds.
@@ -88,7 +91,7 @@ def read_photo(data: bytes) -> Photo:
         # coded picture itself may be of any size: 2 kB that call themselves 16 x 16 take 300 MB to decode.
         with warnings.catch_warnings(), memory.at_most(MEMORY_CEILING):
             warnings.simplefilter("ignore")  # Pillow's, about odd metadata and sizes that are allowed here
-            return _decode(data)
+            return _decode(data, max_side)
     except PhotoError:
         raise
     except UnidentifiedImageError:
@@ -100,14 +103,14 @@ def read_photo(data: bytes) -> Photo:
         raise PhotoError(Reason.BROKEN) from None
 
 
-def _decode(data: bytes) -> Photo:
+def _decode(data: bytes, max_side: float) -> Photo:
     image = _open(data)
     width, height = image.size
     # A JPEG will be decoded at 1/2, 1/4 or 1/8 where that is enough; other formats have no such thing.
     scale = min(1.0, DRAFT_SIDE / max(width, height))
     image.draft(None, (max(1, int(width * scale)), max(1, int(height * scale))))
     decoded_size = image.size
-    _check(data, image, width, height)
+    _check(data, image, width, height, max_side)
     image.load()
     if image.size != decoded_size:  # a HEIF with two headers that differ
         raise PhotoError(Reason.BROKEN)
@@ -132,13 +135,15 @@ def _open(data: bytes) -> Image.Image:
     return Image.open(io.BytesIO(data), formats=FORMATS)
 
 
-def _check(data: bytes, image: Image.Image, width: int, height: int) -> None:
+def _check(data: bytes, image: Image.Image, width: int, height: int, max_side: float) -> None:
     """Refuse what is outside the limits, knowing only the header."""
     if max(width, height) > MAX_RATIO * min(width, height):
         raise PhotoError(Reason.TOO_LONG)
     if min(width, height) < MIN_SIDE:
         raise PhotoError(Reason.TOO_SMALL)
-    if width * height > MAX_PIXELS or _memory(data, image, width, height) > MAX_MEMORY:
+    if width * height > MAX_PIXELS or max(width, height) > max_side:
+        raise PhotoError(Reason.TOO_MANY_PIXELS)
+    if _memory(data, image, width, height) > MAX_MEMORY:
         raise PhotoError(Reason.TOO_MANY_PIXELS)
     # Counted in all of the file, of which other bytes may look like a scan: by chance 300 or so of 20 MB.
     if image.format == "JPEG" and data.count(b"\xff\xda") > MAX_SCANS:

@@ -11,11 +11,12 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import pebble
 from pebble.common import CONSTS
@@ -26,11 +27,16 @@ from inference.faces import Face
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 LOADING_SECONDS = 120  # that the models may take to load
 SPARE_SECONDS = 5  # beyond its time, after which a photo that neither ends nor times out counts as lost
 STARVED = ("ResourceExhaustedError", "AbortedError")  # TensorFlow's, the latter where oneDNN got no memory
 RETRY_SECONDS = 5  # between attempts to load the models, should that fail
 OUT_OF_MEMORY = 71  # exit status of a process that is
+FRAME_SIDE = 640  # pixels, longest side of a live frame
+FRAME_LIMIT = 3 * FRAME_SIDE // 2  # pixels, likewise; beyond them it is refused
+FRAME_SECONDS = 0.2  # that a live frame waits for the frames before it; later it would be old
 CONSTS.term_timeout = 0.5  # seconds that pebble gives a hung process before it kills it
 
 # Has glibc's malloc give large blocks back to the system at once; without it a process keeps 180 MB more.
@@ -40,6 +46,19 @@ MEMORY = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"
 class AnalysisError(Exception):
     """The photo was given up, as `timed_out`, `out_of_memory`, `crashed` or `error`; it is at fault, not the
     caller."""
+
+
+class Skipped(Exception):
+    """A live frame was not looked at: photos go first, or no process became free in time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A live frame's answer: its size, and its faces left to right, all in pixels as sent."""
+
+    width: int
+    height: int
+    faces: list[Face]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +96,7 @@ class Pool:
         self._seconds = seconds
         self._processes = [_Process(megabytes) for _ in range(processes)]
         self._idle: asyncio.Queue[_Process] = asyncio.LifoQueue()  # what few photos there are keep one warm
+        self._turn = asyncio.Lock()  # of the live frame that may wait for a process
         self._tasks: set[asyncio.Task] = set()
         self._closed = False
         self.waiting = 0
@@ -109,8 +129,28 @@ class Pool:
         finally:
             self.waiting -= 1
         seconds = {"wait": time.perf_counter() - start}
-        analysis = await asyncio.shield(self._keep(self._analyze(process, data)))
+        analysis = await asyncio.shield(self._keep(self._work(process, _analyze, data)))
         return replace(analysis, seconds=seconds | analysis.seconds)
+
+    async def frame(self, data: bytes) -> Frame:
+        """Look at an encoded live frame. Photos go first: one that comes meanwhile waits for no other frame.
+
+        Raises:
+            Skipped: it was not looked at; a newer one may be.
+            errors.PhotoError: it can't be read, or is larger than FRAME_LIMIT.
+            AnalysisError: its process died of it, or took too long or too much memory.
+        """
+        if self.waiting:
+            raise Skipped
+        try:
+            async with asyncio.timeout(FRAME_SECONDS), self._turn:
+                process = await self._idle.get()
+        except TimeoutError:
+            raise Skipped from None
+        if self.waiting:
+            self._idle.put_nowait(process)
+            raise Skipped
+        return await asyncio.shield(self._keep(self._work(process, _look, data)))
 
     def close(self) -> None:
         """Stop the processes, whatever they do."""
@@ -118,15 +158,15 @@ class Pool:
         for process in self._processes:
             process.stop()
 
-    async def _analyze(self, process: "_Process", data: bytes) -> Analysis:
+    async def _work(self, process: "_Process", function: Callable[[bytes], T], data: bytes) -> T:
         try:
             try:
-                return await process.run(_analyze, data, seconds=self._seconds)
+                return await process.run(function, data, seconds=self._seconds)
             except BrokenProcessPool:
                 # It died while it had nothing to do, or before anybody learned what it did. The photo is
                 # likely innocent, so it gets one more chance.
                 await process.load()
-                return await process.run(_analyze, data, seconds=self._seconds)
+                return await process.run(function, data, seconds=self._seconds)
         except BrokenProcessPool:
             raise AnalysisError("crashed") from None
         finally:
@@ -257,10 +297,11 @@ def _load() -> None:
         _analyzer = FaceAnalyzer()
 
 
-def _analyze(data: bytes) -> Analysis:
+@contextmanager
+def _contained() -> Iterator[None]:
     """Only exceptions of our own leave the process: any other would have the parent import its library."""
     try:
-        return _annotate(data)
+        yield
     except PhotoError:
         raise
     except Exception as error:
@@ -270,7 +311,8 @@ def _analyze(data: bytes) -> Analysis:
         raise AnalysisError("error") from None
 
 
-def _annotate(data: bytes) -> Analysis:
+@_contained()
+def _analyze(data: bytes) -> Analysis:
     from inference.drawing import draw, encode_jpeg
     from inference.faces import rescale
     from inference.intake import read_photo
@@ -286,6 +328,14 @@ def _annotate(data: bytes) -> Analysis:
     watch.lap("draw")
     faces = [rescale(face, photo.width / photo.image.shape[1]) for face in faces]
     return Analysis(photo.width, photo.height, faces, jpeg, watch.laps)
+
+
+@_contained()
+def _look(data: bytes) -> Frame:
+    from inference.intake import read_photo
+
+    photo = read_photo(data, FRAME_LIMIT)
+    return Frame(photo.width, photo.height, _analyzer.glance(photo.image))
 
 
 class _Watch:
