@@ -132,7 +132,7 @@ def _record(options: argparse.Namespace) -> tuple[Census, float]:
     from inference.analyzer import FaceAnalyzer
     from inference.camera import Camera
     from inference.footage import Reader, Writer
-    from inference.video import Pace, annotate, watch
+    from inference.video import Pace, annotate, follow
 
     camera = options.video.isdecimal()
     source = Camera(int(options.video)) if camera else Reader(Path(options.video))
@@ -147,7 +147,7 @@ def _record(options: argparse.Namespace) -> tuple[Census, float]:
         length = None if source.seconds == inf else round(source.seconds, 1)
         bar = stack.enter_context(tqdm(total=length, unit="s", disable=None))
         try:
-            for shot in watch(source.frames(writer and writer.hear), analyzer, Pace(), lambda stage: None):
+            for shot in follow(source.frames(writer and writer.hear), analyzer, Pace(), lambda stage: None):
                 if writer:
                     writer.show(annotate(shot), shot.seconds)
                 if shot.seen:

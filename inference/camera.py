@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from math import inf
 
 import cv2
+from cv2.utils import logging
 
 from inference.footage import Picture, fitted
 
@@ -28,7 +29,7 @@ class Camera:
         Raises:
             OSError: there is no such camera, or somebody else has it.
         """
-        cv2.setLogLevel(0)  # what OpenCV says of a missing camera is no help
+        logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # what OpenCV says of a missing camera is no help
         self._capture = cv2.VideoCapture(number)
         if not self._capture.isOpened():
             raise OSError("there is no such camera, or another program uses it")

@@ -69,6 +69,7 @@ class Reader:
 
         Raises:
             PhotoError: it can't be used, as far as can be told before it is decoded.
+            OSError: there is no such file, or it can't be read.
         """
         self.width = self.height = 0
         self._longest = longest
@@ -76,6 +77,8 @@ class Reader:
             raise PhotoError(Reason.EMPTY)
         if isinstance(source, bytes) and len(source) > MAX_BYTES:
             raise PhotoError(Reason.TOO_MANY_BYTES)
+        if isinstance(source, Path):
+            source.open("rb").close()
         # As `file:...` FFmpeg never takes a name for an address.
         file = io.BytesIO(source) if isinstance(source, bytes) else f"file:{source}"
         with _refusing(Reason.NOT_A_VIDEO):

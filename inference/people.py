@@ -9,7 +9,7 @@ from inference.tracking import Track
 
 SPELL_SECONDS = 0.4  # that an emotion must last, to be told beside the main one
 MOMENTS = 2  # of such emotions that are told of a person
-BRIEF_SECONDS = 0.3  # who was in sight for less is left out where others were not: it may be no face at all
+BRIEF_SECONDS = 0.5  # who was in sight for less is left out where others were not: it may be no face at all
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
 """The analyzer in processes of its own, with a time limit: a crash or a hang costs one photo.
 
-The parent never imports TensorFlow, OpenCV or an image decoder; it hands over bytes and gets back
-plain dataclasses and a JPEG.
+The parent never imports TensorFlow, OpenCV or a decoder; it hands over bytes and gets back plain
+dataclasses, and a JPEG or an MP4.
 """
 
 import asyncio
+import io
 import logging
 import multiprocessing
 import os
@@ -24,6 +25,7 @@ from pebble.common import CONSTS
 from inference import memory
 from inference.errors import PhotoError
 from inference.faces import Face
+from inference.people import Census, Person
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +39,9 @@ OUT_OF_MEMORY = 71  # exit status of a process that is
 FRAME_SIDE = 640  # pixels, longest side of a live frame
 FRAME_LIMIT = 3 * FRAME_SIDE // 2  # pixels, likewise; beyond them it is refused
 FRAME_SECONDS = 0.2  # that a live frame waits for the frames before it; later it would be old
+VIDEO_SECONDS = 12  # of work on a video, by which its pace is set
+VIDEO_SHARE = 0.7  # of the time until its answer is needed, likewise; it is given up when all is over
+VIDEO_LEAST_SECONDS = 4  # until then, without which it is not even begun
 CONSTS.term_timeout = 0.5  # seconds that pebble gives a hung process before it kills it
 
 # Has glibc's malloc give large blocks back to the system at once; without it a process keeps 180 MB more.
@@ -79,6 +84,26 @@ class Analysis:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A video's answer.
+
+    Attributes:
+        width, height: of the annotated video, pixels.
+        length: seconds.
+        people: in the order of the numbers that are drawn.
+        mp4: the annotated video, with its sound.
+        seconds: spent in each stage: wait (for a free process), decode, look, draw, encode.
+    """
+
+    width: int
+    height: int
+    length: float
+    people: list[Person]
+    mp4: bytes
+    seconds: dict[str, float]
+
+
 class Pool:
     """Processes that each hold the models and analyze one photo at a time.
 
@@ -96,6 +121,8 @@ class Pool:
         self._seconds = seconds
         self._processes = [_Process(megabytes) for _ in range(processes)]
         self._idle: asyncio.Queue[_Process] = asyncio.LifoQueue()  # what few photos there are keep one warm
+        # The process that is left then, if any, is for photos alone.
+        self._videos = asyncio.Semaphore(max(1, processes - 1))
         self._turn = asyncio.Lock()  # of the live frame that may wait for a process
         self._tasks: set[asyncio.Task] = set()
         self._closed = False
@@ -123,14 +150,35 @@ class Pool:
             AnalysisError: its process died of it, or took too long or too much memory.
         """
         start = time.perf_counter()
-        self.waiting += 1
-        try:
-            process = await self._idle.get()
-        finally:
-            self.waiting -= 1
+        process = await self._free()
         seconds = {"wait": time.perf_counter() - start}
         analysis = await asyncio.shield(self._keep(self._work(process, _analyze, data)))
         return replace(analysis, seconds=seconds | analysis.seconds)
+
+    async def video(self, data: bytes, longest: float, seconds: float) -> Film:
+        """Analyze an encoded video. Photos that wait go before the next video.
+
+        Args:
+            longest: seconds that it may last.
+            seconds: until the answer is needed; the less there are, the less often faces are looked for.
+
+        Raises:
+            errors.PhotoError: it can't be read as a video, or is too long.
+            AnalysisError: its process died of it, or took too long or too much memory.
+            TimeoutError: its turn came too late.
+        """
+        start = time.perf_counter()
+        async with self._videos:
+            process = await self._free()
+            wait = time.perf_counter() - start
+            left = seconds - wait
+            if left < VIDEO_LEAST_SECONDS:
+                self._idle.put_nowait(process)
+                raise TimeoutError
+            budget = min(VIDEO_SECONDS, VIDEO_SHARE * left)
+            work = self._work(process, _film, data, longest, budget, seconds=left)
+            film = await asyncio.shield(self._keep(work))
+        return replace(film, seconds={"wait": wait} | film.seconds)
 
     async def frame(self, data: bytes) -> Frame:
         """Look at an encoded live frame. Photos go first: one that comes meanwhile waits for no other frame.
@@ -158,15 +206,26 @@ class Pool:
         for process in self._processes:
             process.stop()
 
-    async def _work(self, process: "_Process", function: Callable[[bytes], T], data: bytes) -> T:
+    async def _free(self) -> "_Process":
+        """A process with nothing to do."""
+        self.waiting += 1
+        try:
+            return await self._idle.get()
+        finally:
+            self.waiting -= 1
+
+    async def _work(
+        self, process: "_Process", function: Callable[..., T], *arguments, seconds: float | None = None
+    ) -> T:
+        seconds = self._seconds if seconds is None else seconds
         try:
             try:
-                return await process.run(function, data, seconds=self._seconds)
+                return await process.run(function, *arguments, seconds=seconds)
             except BrokenProcessPool:
                 # It died while it had nothing to do, or before anybody learned what it did. The photo is
                 # likely innocent, so it gets one more chance.
                 await process.load()
-                return await process.run(function, data, seconds=self._seconds)
+                return await process.run(function, *arguments, seconds=seconds)
         except BrokenProcessPool:
             raise AnalysisError("crashed") from None
         finally:
@@ -338,6 +397,26 @@ def _look(data: bytes) -> Frame:
     return Frame(photo.width, photo.height, _analyzer.glance(photo.image))
 
 
+@_contained()
+def _film(data: bytes, longest: float, budget: float) -> Film:
+    from inference.footage import Reader, Writer
+    from inference.video import Pace, annotate, follow
+
+    watch, census, target = _Watch(), Census(), io.BytesIO()
+    reader = Reader(data, longest)
+    writer, pace = Writer(target, reader.sound), Pace(reader.seconds, budget)
+    for shot in follow(reader.frames(writer.hear, pace.late), _analyzer, pace, watch.lap):
+        if shot.seen:
+            census.note(shot.tracks, shot.seconds)
+        image = annotate(shot)
+        watch.lap("draw")
+        writer.show(image, shot.seconds)
+        watch.lap("encode")
+    writer.close()
+    watch.lap("encode")
+    return Film(writer.width, writer.height, shot.seconds, census.people(), target.getvalue(), watch.laps)
+
+
 class _Watch:
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
@@ -345,5 +424,5 @@ class _Watch:
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.laps[stage] = now - self._last
+        self.laps[stage] = self.laps.get(stage, 0.0) + now - self._last
         self._last = now

@@ -53,7 +53,7 @@ class Pace:
         return time.perf_counter() - self._start > share * self._rate * (seconds + HEAD_START)
 
 
-def watch(
+def follow(
     frames: Iterable[Picture], analyzer: FaceAnalyzer, pace: Pace, lap: Callable[[str], None]
 ) -> Iterator[Shot]:
     """Look for faces in some of the frames, and follow them through all.

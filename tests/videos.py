@@ -12,27 +12,28 @@ import skimage.data
 from inference.faces import BoundingBox
 
 PORTRAIT = np.ascontiguousarray(skimage.data.astronaut())
-FACE = BoundingBox(180, 64, 88, 108)  # of the portrait, pixels
+FACE = BoundingBox(180, 62, 85, 109)  # of the portrait, as the mtcnn package finds it
 TONE = 440  # Hz
 SAMPLES = 44_100  # a second
 
 
-def place(scale: float, x: float, y: float, width: int, height: int) -> np.ndarray:
-    """The portrait on grey, so many times as large, its corner at (x, y) -> (height, width, 3) uint8 RGB."""
-    matrix = np.array([[scale, 0, x], [0, scale, y]], np.float32)
-    return cv2.warpAffine(
-        PORTRAIT,
-        matrix,
-        (width, height),
-        flags=cv2.INTER_AREA,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(90,) * 3,
-    )
+def moving(frames: int, side: int = 384) -> tuple[list[np.ndarray], list[BoundingBox]]:
+    """The portrait crosses a square and comes nearer: (side, side, 3) uint8 RGB, and where its face is."""
+    images, faces = [], []
+    for share in np.linspace(0, 1, frames):
+        scale = side / 512 * (0.8 + 0.7 * share)
+        x, y = side * (0.25 + 0.5 * share), side * (0.35 + 0.15 * share)  # of the middle of the face
+        left, top = x - scale * FACE.center[0], y - scale * FACE.center[1]
+        images.append(place(scale, left, top, side, side))
+        box = left + scale * FACE.x, top + scale * FACE.y, scale * FACE.width, scale * FACE.height
+        faces.append(BoundingBox(*box))
+    return images, faces
 
 
-def face_at(scale: float, x: float, y: float) -> BoundingBox:
-    """Where the face of that portrait is."""
-    return BoundingBox(x + scale * FACE.x, y + scale * FACE.y, scale * FACE.width, scale * FACE.height)
+def place(scale: float, left: float, top: float, width: int, height: int) -> np.ndarray:
+    """The portrait on grey, so many times as large, with its corner there -> (height, width, 3) uint8 RGB."""
+    matrix = np.array([[scale, 0, left], [0, scale, top]], np.float32)
+    return cv2.warpAffine(PORTRAIT, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=(90, 90, 90))
 
 
 def encode(
