@@ -10,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 from inference.errors import MAX_BYTES, PhotoError, Reason
 
@@ -20,7 +21,7 @@ EARLY_SECONDS = 0.004  # that a frame may come before its time: 30 a second are 
 MIN_SIDE = 16  # pixels
 MAX_RATIO = 20  # longer side to shorter side
 MAX_PIXELS = 4096 * 2304  # of a frame as sent
-MAX_RATE = 240  # frames a second as sent, on average; phones' slow motion has them
+MAX_PACKETS = 1000  # a second, on average; slow motion has 240 frames, and sound up to 400 packets
 SPARE_SECONDS = 0.5  # that a video may be longer than the longest one
 
 # FFmpeg's names. Other containers, such as playlists, would have it open files and addresses that they name.
@@ -102,17 +103,14 @@ class Reader:
         Raises:
             PhotoError: it can't be used.
         """
-        last, count = -inf, 0
-        with _refusing(Reason.BROKEN_VIDEO):
+        last = -inf
+        with _refusing(Reason.BROKEN_VIDEO), self._container:
             for frame in self._decode(hear):
-                count += 1
                 if frame.pts is None:
                     continue
                 seconds = frame.time - self._start
                 if seconds > self._longest + SPARE_SECONDS:
                     raise PhotoError(Reason.VIDEO_TOO_LONG)
-                if count > MAX_RATE * max(1.0, self._longest):
-                    raise PhotoError(Reason.VIDEO_TOO_LARGE)
                 hurry = late(seconds)
                 self._stream.codec_context.skip_frame = "NONREF" if hurry else "DEFAULT"
                 if seconds - last >= 1 / (SLOW_RATE if hurry else FRAME_RATE) - EARLY_SECONDS:
@@ -127,6 +125,7 @@ class Reader:
         """Refuse what is outside the limits, knowing only the header."""
         streams = self._container.streams
         video, sound = ([s for s in kind if s.codec_context] for kind in (streams.video, streams.audio))
+        video = [stream for stream in video if not stream.disposition & Disposition.attached_pic]  # a cover
         if not video or video[0].codec_context.codec.canonical_name not in CODECS:
             raise PhotoError(Reason.NOT_A_VIDEO)
         self._stream = video[0]
@@ -143,8 +142,10 @@ class Reader:
         if context.width * context.height > MAX_PIXELS:
             raise PhotoError(Reason.VIDEO_TOO_LARGE)
         self._start = (self._container.start_time or 0) / av.time_base
-        duration = self._container.duration
-        self.seconds = duration / av.time_base if duration else self._longest
+        end = (self._container.duration or inf) / av.time_base
+        if "matroska" in self._container.format.name:  # which counts from 0 on
+            end -= self._start
+        self.seconds = self._longest if end == inf else end
         if self.seconds > self._longest + SPARE_SECONDS:
             raise PhotoError(Reason.VIDEO_TOO_LONG)
         known = [stream for stream in sound if stream.codec_context.codec.canonical_name in SOUND_CODECS]
@@ -152,19 +153,25 @@ class Reader:
 
     def _decode(self, hear: Callable[[av.Packet], None] | None) -> Iterator[av.VideoFrame]:
         streams = [self._stream] if self.sound is None or hear is None else [self._stream, self.sound]
-        for packet in self._container.demux(streams):
-            if packet.stream is not self._stream:
-                hear(packet)
+        for count, packet in enumerate(self._container.demux(streams)):
+            if count > MAX_PACKETS * max(1.0, self._longest):
+                raise PhotoError(Reason.VIDEO_TOO_LARGE)
+            if packet.stream is self._stream:
+                with suppress(av.error.InvalidDataError):
+                    yield from packet.decode()
                 continue
-            with suppress(av.error.InvalidDataError):
-                yield from packet.decode()
+            if packet.dts is not None and packet.pts is not None:
+                late = round(self._start / packet.time_base)
+                packet.dts, packet.pts = packet.dts - late, packet.pts - late
+            hear(packet)
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
-        width, height = self._stream.codec_context.width, self._stream.codec_context.height
-        width = max(1, round(width * (self._stream.sample_aspect_ratio or 1)))
-        image = frame.reformat(*fitted(width, height), "rgb24", interpolation="AREA").to_ndarray()
         turns = round(frame.rotation / 90)
-        self.width, self.height = (height, width) if turns % 2 else (width, height)
+        if not self.width:  # of the first frame; others may be of another size
+            width, height = max(1, round(frame.width * (self._stream.sample_aspect_ratio or 1))), frame.height
+            self._fitted = fitted(width, height)
+            self.width, self.height = (height, width) if turns % 2 else (width, height)
+        image = frame.reformat(*self._fitted, "rgb24", interpolation="AREA").to_ndarray()
         return np.ascontiguousarray(np.rot90(image, turns))
 
 

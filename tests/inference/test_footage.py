@@ -125,6 +125,27 @@ def test_frames_beyond_thirty_a_second_are_left_out_and_more_in_a_hurry():
     assert 0.09 < min(gaps[16:-1]) <= max(gaps[16:-1]) < 0.15
 
 
+def test_sound_stays_with_the_picture_in_a_recording_that_starts_late():
+    """As one that was cut out of a longer one."""
+    target, source = io.BytesIO(), av.open(io.BytesIO(encode(flag(), sound="aac")))
+    with av.open(target, "w", "matroska") as file:
+        streams = {stream: file.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                late = round(100 / packet.time_base)
+                packet.dts, packet.pts, packet.stream = (
+                    packet.dts + late,
+                    packet.pts + late,
+                    streams[packet.stream],
+                )
+                file.mux(packet)
+    data, times, _ = rewrite(target.getvalue())
+    assert times[0] == pytest.approx(0, abs=0.05)
+    with av.open(io.BytesIO(data)) as file:
+        starts = [float(stream.start_time * stream.time_base) for stream in file.streams]
+        assert starts == pytest.approx([0, 0], abs=0.05)
+
+
 def test_the_last_picture_of_a_slide_show_stays_as_long_as_before():
     data, times, _ = rewrite(encode(flag(frames=3), 1, codec="gif", container="gif"))
     assert times == pytest.approx([0, 1, 2, 2.967], abs=0.01)
@@ -209,7 +230,7 @@ def test_long_videos_are_refused_by_their_header_and_without_one():
 
 
 def test_more_frames_than_any_camera_makes_are_refused(monkeypatch):
-    monkeypatch.setattr(footage, "MAX_RATE", 50)
+    monkeypatch.setattr(footage, "MAX_PACKETS", 50)
     assert refusal(encode(flag(32, 32, 120), 100), longest=2) is Reason.VIDEO_TOO_LARGE
 
 
