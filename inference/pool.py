@@ -6,6 +6,7 @@ dataclasses, and a JPEG or an MP4.
 
 import asyncio
 import io
+import itertools
 import logging
 import multiprocessing
 import os
@@ -16,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -39,9 +41,11 @@ OUT_OF_MEMORY = 71  # exit status of a process that is
 FRAME_SIDE = 640  # pixels, longest side of a live frame
 FRAME_LIMIT = 3 * FRAME_SIDE // 2  # pixels, likewise; beyond them it is refused
 FRAME_SECONDS = 0.2  # that a live frame waits for the frames before it; later it would be old
-VIDEO_SECONDS = 12  # of work on a video, by which its pace is set
-VIDEO_SHARE = 0.7  # of the time until its answer is needed, likewise; it is given up when all is over
-VIDEO_LEAST_SECONDS = 4  # until then, without which it is not even begun
+VIDEO_SECONDS = 12  # in which a video is to be through; sets the pace
+VIDEO_SHARE = 0.7  # of the time until its answer is needed, likewise
+VIDEO_LEAST_SECONDS = 4  # until its answer is needed, without which it is not even begun
+VIDEO_MOST_SECONDS = 18  # of work on it, after which it is given up
+SLICE_SECONDS = 0.25  # of work on a video, after which whatever waits for the only process goes first
 CONSTS.term_timeout = 0.5  # seconds that pebble gives a hung process before it kills it
 
 # Has glibc's malloc give large blocks back to the system at once; without it a process keeps 180 MB more.
@@ -121,8 +125,8 @@ class Pool:
         self._seconds = seconds
         self._processes = [_Process(megabytes) for _ in range(processes)]
         self._idle: asyncio.Queue[_Process] = asyncio.LifoQueue()  # what few photos there are keep one warm
-        # The process that is left then, if any, is for photos alone.
-        self._videos = asyncio.Semaphore(max(1, processes - 1))
+        self._videos = asyncio.Semaphore(max(1, processes - 1))  # of several processes one is left to photos
+        self._numbers = itertools.count(1)  # of videos
         self._turn = asyncio.Lock()  # of the live frame that may wait for a process
         self._tasks: set[asyncio.Task] = set()
         self._closed = False
@@ -150,13 +154,17 @@ class Pool:
             AnalysisError: its process died of it, or took too long or too much memory.
         """
         start = time.perf_counter()
-        process = await self._free()
+        self.waiting += 1
+        try:
+            process = await self._idle.get()
+        finally:
+            self.waiting -= 1
         seconds = {"wait": time.perf_counter() - start}
         analysis = await asyncio.shield(self._keep(self._work(process, _analyze, data)))
         return replace(analysis, seconds=seconds | analysis.seconds)
 
     async def video(self, data: bytes, longest: float, seconds: float) -> Film:
-        """Analyze an encoded video. Photos that wait go before the next video.
+        """Analyze an encoded video; bit by bit where there is but one process, so that photos go first.
 
         Args:
             longest: seconds that it may last.
@@ -165,20 +173,27 @@ class Pool:
         Raises:
             errors.PhotoError: it can't be read as a video, or is too long.
             AnalysisError: its process died of it, or took too long or too much memory.
-            TimeoutError: its turn came too late.
+            TimeoutError: the answer would come too late, as there was too much else to do.
         """
-        start = time.perf_counter()
+        end, number, worked = time.perf_counter() + seconds, next(self._numbers), 0.0
+        part = SLICE_SECONDS if len(self._processes) == 1 else inf  # another process would not know it
         async with self._videos:
-            process = await self._free()
-            wait = time.perf_counter() - start
-            left = seconds - wait
-            if left < VIDEO_LEAST_SECONDS:
-                self._idle.put_nowait(process)
-                raise TimeoutError
-            budget = min(VIDEO_SECONDS, VIDEO_SHARE * left)
-            work = self._work(process, _film, data, longest, budget, seconds=left)
-            film = await asyncio.shield(self._keep(work))
-        return replace(film, seconds={"wait": wait} | film.seconds)
+            while worked < VIDEO_MOST_SECONDS:
+                process = await self._idle.get()
+                start = time.perf_counter()
+                left = end - start
+                if left < (0 if worked else VIDEO_LEAST_SECONDS):
+                    self._idle.put_nowait(process)
+                    raise TimeoutError
+                budget = min(VIDEO_SECONDS, VIDEO_SHARE * left)
+                most = left if part == inf else self._seconds
+                work = self._work(process, _film, number, data, longest, budget, part, seconds=most)
+                film = await asyncio.shield(self._keep(work))
+                worked += time.perf_counter() - start
+                if film is not None:
+                    wait = time.perf_counter() - end + seconds - worked
+                    return replace(film, seconds={"wait": wait} | film.seconds)
+        raise AnalysisError("timed_out")
 
     async def frame(self, data: bytes) -> Frame:
         """Look at an encoded live frame. Photos go first: one that comes meanwhile waits for no other frame.
@@ -205,14 +220,6 @@ class Pool:
         self._closed = True
         for process in self._processes:
             process.stop()
-
-    async def _free(self) -> "_Process":
-        """A process with nothing to do."""
-        self.waiting += 1
-        try:
-            return await self._idle.get()
-        finally:
-            self.waiting -= 1
 
     async def _work(
         self, process: "_Process", function: Callable[..., T], *arguments, seconds: float | None = None
@@ -397,8 +404,29 @@ def _look(data: bytes) -> Frame:
     return Frame(photo.width, photo.height, _analyzer.glance(photo.image))
 
 
+_under_way: tuple[int, Iterator[Film | None]] = 0, iter(())  # the video that this process works on
+
+
 @_contained()
-def _film(data: bytes, longest: float, budget: float) -> Film:
+def _film(number: int, data: bytes, longest: float, budget: float, seconds: float) -> Film | None:
+    """Work on a video for so many seconds; None where it takes more. It is begun where it is not known."""
+    global _under_way
+    end = time.perf_counter() + seconds
+    known, work = _under_way
+    if known != number:
+        _under_way = number, (work := _shoot(data, longest, budget))
+    try:
+        film = next(film for film in work if film or time.perf_counter() > end)
+    except BaseException:
+        _under_way = 0, iter(())
+        raise
+    if film:
+        _under_way = 0, iter(())
+    return film
+
+
+def _shoot(data: bytes, longest: float, budget: float) -> Iterator[Film | None]:
+    """Nothing for each frame that is done, and in the end the video."""
     from inference.footage import Reader, Writer
     from inference.video import Pace, annotate, follow
 
@@ -412,14 +440,19 @@ def _film(data: bytes, longest: float, budget: float) -> Film:
         watch.lap("draw")
         writer.show(image, shot.seconds)
         watch.lap("encode")
+        yield None
+        watch.start()
     writer.close()
     watch.lap("encode")
-    return Film(writer.width, writer.height, shot.seconds, census.people(), target.getvalue(), watch.laps)
+    yield Film(writer.width, writer.height, shot.seconds, census.people(), target.getvalue(), watch.laps)
 
 
 class _Watch:
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
+        self.start()
+
+    def start(self) -> None:
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
