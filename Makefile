@@ -12,8 +12,9 @@ BIN = .venv/bin
 run: setup
 	$(BIN)/python -m bot
 
+# In two processes, as many tests wait for servers.
 test: setup programs
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 SOAK_MINUTES ?= 30
 

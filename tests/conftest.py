@@ -22,6 +22,24 @@ DEPLOYED = dict(os.environ)  # the environment of commands that run as a person 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT.parent / "shared" / "data"  # labelled faces; not part of the project
 START_SECONDS = 120  # for the models to load, on a busy machine
+ORDER = ("chaos", "training", "inference")  # of the tests; then all others, whose modules are short
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the tests that wait most and, in a second process, with those that compute most."""
+    items.sort(key=lambda item: [f"tests/{folder}/" not in item.nodeid for folder in ORDER])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Divide the tests between processes by module, but for those that break the one fleet."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "the fleet" if "tests/chaos/" in nodeid else super()._split_scope(nodeid)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

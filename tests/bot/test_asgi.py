@@ -216,8 +216,9 @@ def test_sigterm_lets_photos_in_flight_finish(tmp_path, astronaut):
 def test_after_sigterm_nothing_new_is_taken_and_what_is_in_flight_is_answered(tmp_path):
     with BotApi() as telegram:
         service = start_bot(tmp_path / "log", telegram)
+        service.wait_until(lambda health: health["telegram"] == "connected")
         telegram.gateway = service.url
-        telegram.fail("sendMessage", delay=8)
+        telegram.fail("sendMessage", delay=4)
         telegram.send_text(7, "/start")
         delivery = telegram.start_delivery(60)
         telegram.wait_for(lambda: telegram.underway)
@@ -240,7 +241,7 @@ def test_after_sigterm_nothing_new_is_taken_and_what_is_in_flight_is_answered(tm
 
 def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, redis_server):
     with BotApi(rate_limits=True) as telegram:
-        first, second = (start_bot(tmp_path / name, telegram, REDIS_URL=redis_server.url) for name in "ab")
+        first, second = [start_bot(tmp_path / name, telegram, REDIS_URL=redis_server.url) for name in "ab"]
         for service in (first, second):
             service.wait_until(lambda health: (health["telegram"], health["redis"]) == ("connected",) * 2)
         assert telegram.webhook.max_connections == 100
@@ -256,8 +257,8 @@ def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, re
 
 
 def start_bot(log: Path, telegram: BotApi, **settings: str) -> Service:
-    """A service with a token; returns once it is connected, though its models are still loading."""
-    service = start_service(
+    """A service with a token and a webhook."""
+    return start_service(
         log,
         TELEGRAM_BOT_TOKEN=telegram.token,
         TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
@@ -265,5 +266,3 @@ def start_bot(log: Path, telegram: BotApi, **settings: str) -> Service:
         WEBHOOK_SECRET=SECRET,
         **settings,
     )
-    service.wait_until(lambda health: health["telegram"] == "connected")
-    return service

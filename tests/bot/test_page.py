@@ -278,7 +278,7 @@ def test_answer_of_the_platform_in_front(page: Page, photo: Path) -> None:
 
 def test_photo_waits_for_the_models(page: Page, photo: Path) -> None:
     starting = {"status": 503, "json": {"status": "starting", "models_ready": False}}
-    page.route("**/healthz", lambda route: route.fulfill(**starting), times=2)
+    page.route("**/healthz", lambda route: route.fulfill(**starting), times=1)
     page.reload()
     expect(page.locator("#starting")).to_be_visible()
     choose(page, photo)

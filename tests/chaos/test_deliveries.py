@@ -13,7 +13,7 @@ from tests.conftest import SECRET
 
 pytestmark = pytest.mark.timeout(600)  # seconds; the first test starts the fleet
 
-SLOW_SECONDS = 20
+SLOW_SECONDS = 10
 
 
 def test_an_update_delivered_five_times_at_once_to_each_of_two_dynos_gets_one_answer(fleet, send):

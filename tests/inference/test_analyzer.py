@@ -56,7 +56,7 @@ def test_emotion_reaches_its_figure_on_validation_faces(analyzer, fer2013):
         votes = {row["Image name"]: row for row in csv.DictReader(lines)}
     columns = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
     right = total = 0
-    for path in sorted((fer2013 / "valid").glob("*/*.png"))[::9]:
+    for path in sorted((fer2013 / "valid").glob("*/*.png"))[::18]:
         row = votes.get(path.name)
         counts = [int(row[column]) for column in columns] if row else [0]
         if counts.count(max(counts)) > 1 or max(counts) == 0:
@@ -65,20 +65,20 @@ def test_emotion_reaches_its_figure_on_validation_faces(analyzer, fer2013):
         (face,) = analyzer.analyze_crop(image)
         right += face.emotion.label == EMOTIONS[int(np.argmax(counts))]
         total += 1
-    assert total > 300
+    assert total > 150
     assert right / total > 0.8
 
 
 def test_gender_and_age_reach_their_figures_on_validation_faces(analyzer, utkface):
     """A sample of UTKFace's valid split; the model card has the whole."""
     errors, within, right = [], [], []
-    for path in sorted((utkface / "valid").glob("*.jpg"))[::6]:
+    for path in sorted((utkface / "valid").glob("*.jpg"))[::12]:
         age, gender = map(int, path.name.split("_")[:2])
         (face,) = analyzer.analyze_crop(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB))
         errors.append(abs(face.age.years - age))
         within.append(face.age.low <= age <= face.age.high)
         right.append(face.gender.label == ("male", "female")[gender])
-    assert len(errors) > 300
+    assert len(errors) > 150
     assert np.mean(errors) < 5.5
     assert 0.7 < np.mean(within) < 0.9
     assert np.mean(right) > 0.9

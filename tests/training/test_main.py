@@ -26,11 +26,11 @@ pytestmark = [
 COUNTS = {"train": 280, "valid": 105}
 FIT = ("--data", "data", "--augmentation", "low")
 EPOCHS = {
-    "emotion_base": 6,
-    "emotion": 2,
-    "traits_base": 5,
+    "emotion_base": 4,
+    "emotion": 1,
+    "traits_base": 4,
     "traits_again": 1,
-    "traits": 2,
+    "traits": 1,
 }
 PEAK_RATES = {name: 0.03 if name.endswith("_base") else 0.005 for name in EPOCHS}
 # Few steps bear no larger ones.
