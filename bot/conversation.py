@@ -374,8 +374,8 @@ async def _present(
     caption, *rest = texts
     try:
         await _reply(send)
-    except BadRequest as error:  # a group may forbid photos
-        log.warning("a photo was refused, and its answer goes as text: %s", error)
+    except BadRequest as error:  # a group may forbid photos and videos
+        log.warning("a picture was refused, and its answer goes as text: %s", error)
         await _say(message, caption)
     else:
         rest = rest if captioned else texts

@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     if options.video is not None:
         if options.paths or options.json or options.cropped:
             parser.error("--video goes with --output and --csv alone")
+        if options.output and options.output.resolve() == Path(options.video).resolve():
+            parser.error("--output would write over the video")
         return _film(options)
     if options.csv:
         parser.error("--csv goes with --video")
@@ -167,14 +169,8 @@ def _rows(shot, scale: float) -> Iterator[list]:
     for track in shot.tracks:
         face = rescale(track.face, scale).to_dict()
         emotions, gender, age = face["emotion"]["probabilities"], face["gender"], face["age"]
-        yield [
-            round(shot.seconds, 3),
-            track.number,
-            *face["box"],
-            *emotions.values(),
-            *gender.values(),
-            *age.values(),
-        ]
+        values = *emotions.values(), *gender.values(), *age.values()
+        yield [round(shot.seconds, 3), track.number, *face["box"], *values]
 
 
 def _to_text(result: dict) -> str:

@@ -161,8 +161,8 @@ class Reader:
                     yield from packet.decode()
                 continue
             if packet.dts is not None and packet.pts is not None:
-                late = round(self._start / packet.time_base)
-                packet.dts, packet.pts = packet.dts - late, packet.pts - late
+                shift = round(self._start / packet.time_base)
+                packet.dts, packet.pts = packet.dts - shift, packet.pts - shift
             hear(packet)
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:

@@ -163,8 +163,9 @@ def test_the_command_line_tells_what_is_wrong(monkeypatch, analyzer, tmp_path, c
         f"{tmp_path}/missing.mp4: No such file or directory",
         "63: there is no such camera, or another program uses it",
     ]
-    with pytest.raises(SystemExit):
-        film(monkeypatch, analyzer, "a.mp4", "--json")
+    for wrong in (["a.mp4", "--json"], ["a.mp4", "--output", "./a.mp4"]):
+        with pytest.raises(SystemExit):
+            film(monkeypatch, analyzer, *wrong)
 
 
 class Camera:
