@@ -1,4 +1,4 @@
-"""Command line: python -m benchmarks [pipeline] [service] [memory]; all of them where none is named."""
+"""Command line: python -m benchmarks [pipeline] [service] [live] [memory]; all where none is named."""
 
 import argparse
 import importlib
@@ -6,7 +6,7 @@ import sys
 
 from benchmarks.report import publish
 
-PARTS = ("pipeline", "service", "memory")
+PARTS = ("pipeline", "service", "live", "memory")
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ import os
 import sysconfig
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -152,9 +152,10 @@ def by_process(parent: int) -> dict[str, int]:
     for worker in _children(parent):
         sizes["web worker"] = sizes.get("web worker", 0) + _anonymous(worker)
         for process in _children(worker):
-            command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-            name = "inference process" if "spawn_main" in command else "resource tracker"
-            sizes[name] = sizes.get(name, 0) + _anonymous(process)
+            with suppress(ProcessLookupError, FileNotFoundError):  # it has ended since it was listed
+                command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                name = "inference process" if "spawn_main" in command else "resource tracker"
+                sizes[name] = sizes.get(name, 0) + _anonymous(process)
     return sizes
 
 
@@ -169,8 +170,11 @@ def _anonymous(process: int) -> int:
 
 
 def _children(process: int) -> list[int]:
-    threads = Path(f"/proc/{process}/task").iterdir()
-    return [int(child) for thread in threads for child in (thread / "children").read_text().split()]
+    children = []
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        with suppress(ProcessLookupError, FileNotFoundError):  # likewise; a pool starts threads for its waits
+            children += map(int, (thread / "children").read_text().split())
+    return children
 
 
 def _forget_files() -> None:

@@ -55,6 +55,15 @@ def mixed(count: int, seed: int = 0) -> Iterator[bytes]:
         yield encode(_resize(image, int(rng.integers(320, 2561))), int(rng.integers(70, 96)))
 
 
+def frame(faces: int) -> np.ndarray:
+    """A camera's frame with faces side by side: (360, 640, 3) uint8 RGB."""
+    side = min(320, 640 // faces)
+    image = np.full((360, 640, 3), GREY, np.uint8)
+    for number, head in enumerate(_relatives(faces)):
+        image[20 : 20 + side, number * side : (number + 1) * side] = _resize(head, side)
+    return image
+
+
 def encode(image: np.ndarray, quality: int = 87) -> bytes:
     """As JPEG."""
     stream = io.BytesIO()

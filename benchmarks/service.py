@@ -6,7 +6,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -35,7 +35,7 @@ def run() -> tuple[str, list[Check]]:
         deliver(telegram, list(mixed(8, seed=1)), 8)  # warm
         for in_flight in tqdm(IN_FLIGHT, desc="throughput", unit="load"):
             photos = list(mixed(PHOTOS[in_flight], seed=2))
-            with _probing(service) as health:
+            with beside(_probe, service.url) as health:
                 seconds, latencies = deliver(telegram, photos, in_flight)
             rows.append(
                 [in_flight, f"{len(photos) / seconds:.1f}", *milliseconds(latencies)]
@@ -119,22 +119,28 @@ def deliver(telegram: BotApi, photos: list[bytes], in_flight: int) -> tuple[floa
 
 
 @contextlib.contextmanager
-def _probing(service: Service) -> Iterator[list[float]]:
-    """Look at /healthz all the while, from a process of its own; the list fills at the end."""
+def beside(work: Callable[..., list], *arguments) -> Iterator[list]:
+    """Have another process call `work(*arguments, stop)`; what it returns once `stop` is set is in the list
+    at the end."""
     context = multiprocessing.get_context("spawn")
     stop, answers = context.Event(), context.SimpleQueue()
-    probe = context.Process(target=_probe, args=(service.url, stop, answers))
-    probe.start()
-    seconds: list[float] = []
+    process = context.Process(target=_answer, args=(work, arguments, stop, answers))
+    process.start()
+    results: list = []
     try:
-        yield seconds
+        yield results
     finally:
         stop.set()
-        seconds += answers.get()
-        probe.join()
+        results += answers.get()
+        process.join()
 
 
-def _probe(url: str, stop, answers) -> None:
+def _answer(work: Callable[..., list], arguments: tuple, stop, answers) -> None:
+    answers.put(work(*arguments, stop))
+
+
+def _probe(url: str, stop) -> list[float]:
+    """Look at /healthz all the while -> seconds of each look."""
     seconds = []
     with httpx.Client(timeout=30) as client:
         while not stop.is_set():
@@ -142,4 +148,4 @@ def _probe(url: str, stop, answers) -> None:
             client.get(f"{url}/healthz").raise_for_status()
             seconds.append(time.perf_counter() - start)
             time.sleep(PROBE_SECONDS)
-    answers.put(seconds)
+    return seconds

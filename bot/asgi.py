@@ -24,7 +24,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
-from telegram import Update
+from telegram import MenuButtonDefault, MenuButtonWebApp, Update, WebAppInfo
 from telegram.error import BadRequest, InvalidToken, RetryAfter, TelegramError
 from telegram.ext import Application
 
@@ -168,7 +168,10 @@ async def connect(app: Starlette) -> None:
 
 
 async def introduce(telegram: Application) -> None:
-    """Set what Telegram shows of the bot: its commands and descriptions."""
+    """Set what Telegram shows of the bot: its commands, descriptions and menu button."""
+    page = telegram.bot_data["settings"].live_page
+    button = MenuButtonWebApp(replies.LIVE_BUTTON, WebAppInfo(page)) if page else MenuButtonDefault()
+    await telegram.bot.set_chat_menu_button(menu_button=button)
     await telegram.bot.set_my_commands(list(replies.COMMANDS.items()))
     await telegram.bot.set_my_description(replies.DESCRIPTION)
     await telegram.bot.set_my_short_description(replies.SHORT_DESCRIPTION)

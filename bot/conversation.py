@@ -8,7 +8,20 @@ from datetime import timedelta
 from typing import TypeVar
 
 from cachetools import LRUCache, TTLCache
-from telegram import Animation, Chat, Document, Message, MessageEntity, PhotoSize, Update, Video, VideoNote
+from telegram import (
+    Animation,
+    Chat,
+    Document,
+    InlineKeyboardButton,
+    InlineKeyboardMarkup,
+    Message,
+    MessageEntity,
+    PhotoSize,
+    Update,
+    Video,
+    VideoNote,
+    WebAppInfo,
+)
 from telegram.constants import ChatAction
 from telegram.error import (
     BadRequest,
@@ -75,6 +88,21 @@ async def help(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 async def privacy(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """/privacy: what happens to photos."""
     await _say(update.effective_message, replies.privacy(context.bot_data["settings"].operator_contact))
+
+
+async def live(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
+    """/live: the page of the camera, inside Telegram where Telegram can do that."""
+    settings, message = context.bot_data["settings"], update.effective_message
+    page = settings.live_page
+    if page is None:
+        await _say(message, replies.LIVE_NEEDS_HTTPS if settings.live_sessions else replies.LIVE_OFF)
+    elif update.effective_chat.type == Chat.PRIVATE:
+        button = InlineKeyboardButton(replies.LIVE_BUTTON, web_app=WebAppInfo(page))
+        await _say(message, replies.LIVE, markup=InlineKeyboardMarkup.from_button(button))
+    elif settings.live_open:
+        await _say(message, replies.live_at(page))
+    else:
+        await _say(message, replies.LIVE_IN_PRIVATE)
 
 
 async def photo(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -195,6 +223,7 @@ def build_application(settings: Settings, pool: Pool, limits: Limits) -> Applica
     application.add_handler(CommandHandler("help", help, new))
     application.add_handler(CommandHandler("privacy", privacy, new))
     application.add_handler(CommandHandler("analyze", analyze, new))
+    application.add_handler(CommandHandler("live", live, new))
     application.add_handler(MessageHandler(private & READABLE, photo))
     application.add_handler(MessageHandler(private & ~filters.StatusUpdate.ALL, anything_else))
     application.add_handler(MessageHandler(group & READABLE & Asked(), photo))
@@ -386,9 +415,11 @@ async def _present(
         log.warning("the rest of a long answer was lost: %s", error)
 
 
-async def _say(message: Message, text: str, insist: bool = False) -> None:
+async def _say(
+    message: Message, text: str, insist: bool = False, markup: InlineKeyboardMarkup | None = None
+) -> None:
     """Reply with a text."""
-    await _reply(lambda: message.reply_text(text, **QUOTED), insist)
+    await _reply(lambda: message.reply_text(text, reply_markup=markup, **QUOTED), insist)
 
 
 async def _reply(send: Callable[[], Awaitable[Message]], insist: bool = False) -> None:

@@ -29,6 +29,7 @@ FRAMES_A_SECOND = 15  # that a client is asked to keep to
 RATE = RateLimitItemPerSecond(4 * FRAMES_A_SECOND, 3)  # that it may send; the last quarter is for bursts
 FAILURES = RateLimitItemPerMinute(2)  # frames of one address that crash or hang their process
 SESSIONS_AN_ADDRESS = 2
+CONNECTIONS = 32  # at once, with those that come and go; each may hold some megabytes that wait to be read
 GREETING_SECONDS = 10  # for the first message to come
 IDLE_SECONDS = 30  # without a frame; Heroku's router would close the connection after 55
 SEND_SECONDS = 10  # for the client to take an answer
@@ -39,9 +40,12 @@ WELCOME = {
     "max_bytes": FRAME_BYTES,
     "frames_a_second": FRAMES_A_SECOND,
 }
-# By how a session ends. 1013 is "try again later", 1008 "policy violation", 1003 "unsupported data".
-CODES = {"busy": 1013, "slow": 1013, "starting": 1013, "stopping": 1013, "unknown": 1008, "wrong": 1003}
-CODES |= {"idle": 1000}
+CODES = {  # of the close message, by how a session ends
+    **dict.fromkeys(("busy", "slow", "starting", "stopping"), 1013),  # try again later
+    "unknown": 1008,  # policy violation
+    "wrong": 1003,  # unsupported data
+    "idle": 1000,  # normal
+}
 
 
 class Ended(Exception):
@@ -61,6 +65,7 @@ class Live:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._door = asyncio.Semaphore(CONNECTIONS)
         self._window = MovingWindowRateLimiter(MemoryStorage())
         self._waits: set[asyncio.Timeout] = set()  # for messages, one a session
         self._stopping = False
@@ -79,7 +84,14 @@ class Live:
         Args:
             address: of the client.
         """
-        await socket.accept()
+        if self._door.locked():
+            await socket.close()  # before it is accepted, so that it is refused with 403
+            return
+        async with self._door:
+            await socket.accept()
+            await self._serve(socket, address, pool)
+
+    async def _serve(self, socket: WebSocket, address: str, pool: Pool) -> None:
         with journal.session() as session:
             try:
                 await self._greet(socket, pool)
@@ -99,13 +111,16 @@ class Live:
             raise Ended("wrong") from None
         if not isinstance(init_data, str):
             raise Ended("wrong")
-        token = self._settings.token
-        if not (
-            token and is_genuine(init_data, token, time.time()) if init_data else self._settings.live_open
-        ):
+        if not self._may_enter(init_data):
             raise Ended("unknown")
         if not pool.ready:
             raise Ended("starting")
+
+    def _may_enter(self, init_data: str) -> bool:
+        if not init_data:
+            return self._settings.live_open
+        token = self._settings.token
+        return token is not None and is_genuine(init_data, token, time.time())
 
     @contextmanager
     def _place(self, address: str) -> Iterator[tuple[str, int]]:

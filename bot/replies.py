@@ -20,6 +20,7 @@ COMMANDS = {
     "help": "What I can do and what the numbers mean",
     "privacy": "What happens to your photos and videos",
     "analyze": "As a reply to a photo or a video: analyze it",
+    "live": "Faces on your camera, as you smile",
 }
 
 START = (
@@ -40,6 +41,7 @@ HELP = (
     "looked like most of the time, and when they looked different.\n\n"
     "In a group, reply to a photo or a video with /analyze. Where I may read all messages, naming me in its "
     "caption does it too.\n\n"
+    "/live opens your camera: the faces in it are marked as they change.\n\n"
     "An answer such as\n"
     "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
     "reads: face 1, counted from the left; 93 % sure that it looks happy; 98 % sure that it is a woman; "
@@ -68,6 +70,10 @@ NOT_A_STICKER = "Nice sticker! I can only read photos and videos, though."
 REPLY_TO_A_PHOTO = "Use /analyze as a reply to a photo or a video, or just send me one."
 REPLY_HAS_NO_PHOTO = "There is no photo and no video in the message you replied to."
 
+LIVE = "Your camera, with every face marked as it changes:"
+LIVE_BUTTON = "Live camera"
+LIVE_IN_PRIVATE = "The live camera opens in a private chat with me. Please send me /live there."
+LIVE_NEEDS_HTTPS = "The live camera needs a public https address, and this bot runs without one."
 LIVE_OFF = "The live camera is switched off here. Photos work as always."
 LIVE_REFUSALS = {
     "busy": "As many cameras are on as I can follow at once. Please try again in a moment.",
@@ -108,9 +114,12 @@ def privacy(operator_contact: str) -> str:
     return (
         "Your photos and videos are analyzed in this bot's memory and forgotten as soon as you have the "
         "answer. They are never stored, never shown to anybody and never used for training. Nobody is "
-        "identified. What is logged: that a photo or a video came, when, how long it took and how many faces "
-        "it had; no names, no texts, no pictures. The chat itself is kept by Telegram, under Telegram's own "
-        "terms.\n\n"
+        "identified. "
+        "/live sends a few frames of your camera a second, from when you start it until you stop it or leave "
+        "the page; they are treated likewise. "
+        "What is logged: that a photo or a video came, when, how long it took and how many faces it had, and "
+        "how many frames a camera sent; no names, no texts, no pictures. The chat itself is kept by Telegram, "
+        "under Telegram's own terms.\n\n"
         f"Whom to ask: {contact}."
     )
 
@@ -122,6 +131,15 @@ def refusal(reason: Reason, video_seconds: float) -> str:
         video_seconds: that a video may last.
     """
     return REFUSALS[reason].format(seconds=round(video_seconds))
+
+
+def live_at(page: str) -> str:
+    """The answer to /live in a group, where Telegram opens no page by itself.
+
+    Args:
+        page: its address.
+    """
+    return f"The live camera, with every face marked as it changes: {page}"
 
 
 def slow_down(seconds: float) -> str:

@@ -16,11 +16,14 @@ class FaceAnalyzer:
     """Finds every face of a photo and reads its emotion, gender and age.
 
     Loading takes seconds, so make one and keep it. Not safe to share between threads.
+
+    Attributes:
+        attributes: the networks that read emotion, gender and age.
     """
 
     def __init__(self, weights: Path = WEIGHTS) -> None:
         self._detector = Detector()
-        self._attributes = Attributes(weights)
+        self.attributes = Attributes(weights)
 
     def analyze(self, image: np.ndarray) -> list[Face]:
         """
@@ -60,7 +63,7 @@ class FaceAnalyzer:
     def read(self, image: np.ndarray, detections: list[Detection], mirrored: bool = True) -> list[Face]:
         """The second half of `analyze`: what those faces look like."""
         landmarks = np.array([points(detection.keypoints) for detection in detections])
-        readings = self._attributes.read(image, landmarks, mirrored)
+        readings = self.attributes.read(image, landmarks, mirrored)
         return [
             Face(detection.box, detection.confidence, detection.keypoints, *reading)
             for detection, reading in zip(detections, readings)

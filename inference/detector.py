@@ -30,7 +30,7 @@ TILE_STEP = TILE * PNET_STRIDE  # pixels from one tile to the next
 TILE_OVERLAP = PNET_WINDOW - PNET_STRIDE  # pixels
 PNET_SIDE, RNET_SIDE, ONET_SIDE = TILE_STEP + TILE_OVERLAP, 24, 48  # pixels
 # Inputs a call. Every network sees only these, because oneDNN keeps buffers for each shape it meets.
-PNET_BATCHES, RNET_BATCHES, ONET_BATCHES = (8, 2, 1), (64, 16), (16, 4)
+PNET_BATCHES, RNET_BATCHES, ONET_BATCHES = (8, 2, 1), (64, 16), (16, 8, 4, 2, 1)
 
 PNET_THRESHOLD, RNET_THRESHOLD, ONET_THRESHOLD = 0.6, 0.7, 0.8  # probability of a face; mtcnn's
 TWICE_THRESHOLD = 0.85  # likewise, averaged over ONet's two views
@@ -96,26 +96,30 @@ class Detector:
         offsets, _, probabilities = self._onet(_patches(image, boxes, ONET_SIDE))
         best = probabilities[:, 1].argmax(keepdims=True)
         refined = _square(_adjust(boxes[best], offsets[best]))
-        offsets, landmarks, scores = self._look_twice(_patches(image, refined, ONET_SIDE))
+        patch = _patches(image, refined, ONET_SIDE)
+        offsets, landmarks, scores = self._look_again(patch, self._onet(patch))
         if scores[0] < LOCATE_THRESHOLD:
             return None
         box = _adjust(refined, offsets)[0].reshape(2, 2)
         return _detection(box, scores[0], _place(landmarks, refined)[0], width, height)
 
-    def _look_twice(self, patches: np.ndarray) -> list[np.ndarray]:
-        """ONet on each patch and its mirror image, averaged.
+    def _look_again(self, patches: np.ndarray, views: list[np.ndarray]) -> list[np.ndarray]:
+        """The mean of what ONet says of patches and of their mirror images.
 
         A face looks like one from both sides; a fold of cloth that passes for a face often does not.
+
+        Args:
+            views: what it said of the patches.
 
         Returns:
             Offsets (n, 4), landmarks (n, 10) and the probability of a face (n,).
         """
-        offsets, landmarks, probabilities = self._onet(np.concatenate([patches, patches[:, :, ::-1]]))
-        count = len(patches)
-        offsets[count:] = offsets[count:, [2, 1, 0, 3]] * (-1, 1, -1, 1)
-        landmarks[count:] = landmarks[count:, MIRRORED_LANDMARKS]
-        landmarks[count:, :5] = 1 - landmarks[count:, :5]
-        return [(views[:count] + views[count:]) / 2 for views in (offsets, landmarks, probabilities[:, 1])]
+        offsets, landmarks, probabilities = self._onet(patches[:, :, ::-1])
+        offsets = offsets[:, [2, 1, 0, 3]] * (-1, 1, -1, 1)
+        landmarks = landmarks[:, MIRRORED_LANDMARKS]
+        landmarks[:, :5] = 1 - landmarks[:, :5]
+        means = [(view + mirrored) / 2 for view, mirrored in zip(views, (offsets, landmarks, probabilities))]
+        return [*means[:2], means[2][:, 1]]
 
     def _propose(self, image: np.ndarray, min_face: float) -> np.ndarray:
         """PNet over an image pyramid -> (n, 4) square boxes x1, y1, x2, y2."""
@@ -173,12 +177,13 @@ class Detector:
         if not len(boxes):
             return boxes, np.empty(0), np.empty((0, 5, 2))
         patches = _patches(image, boxes, ONET_SIDE)
-        offsets, _, probabilities = self._onet(patches)
+        views = self._onet(patches)
+        offsets, _, probabilities = views
         scores = probabilities[:, 1]
         passed = np.flatnonzero(scores > ONET_THRESHOLD)
         final = _adjust(boxes, offsets)
         kept = passed[suppress_inner(final[passed], scores[passed], ONET_OVERLAP)]
-        _, landmarks, scores = self._look_twice(patches[kept])
+        _, landmarks, scores = self._look_again(patches[kept], [view[kept] for view in views])
         faces = scores > TWICE_THRESHOLD
         return final[kept][faces], scores[faces], _place(landmarks, boxes[kept])[faces]
 
@@ -227,7 +232,7 @@ def _compile(network_class, weights: str, side: int, batches: tuple[int, ...]):
     def run(images):
         return network((tf.cast(images, tf.float32) - 127.5) / 128)
 
-    return in_batches(run, (side, side, 3), tf.uint8, batches)
+    return in_batches(run, [tf.TensorSpec((side, side, 3), tf.uint8)], batches)
 
 
 def _prelu(layer):

@@ -162,6 +162,8 @@ def bot(telegram, tmp_path_factory):
         WEBHOOK_URL="https://faces.example.com",
         WEBHOOK_SECRET=SECRET,
         OPERATOR_CONTACT="@the_operator",
+        LIVE_OPEN="false",
+        PROXIES="1",
         METRICS_TOKEN=METRICS_TOKEN,
     )
     telegram.gateway = service.url

@@ -4,6 +4,7 @@ import base64
 import concurrent.futures
 import io
 import itertools
+import json
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
+from websockets.sync.client import connect
 
 from bot import __version__, replies
 from bot.asgi import client_address
@@ -199,17 +201,23 @@ def test_a_wrong_setting_stops_the_start_with_one_sentence(tmp_path):
     assert service.log.read_text().strip() == "LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR."
 
 
-def test_sigterm_lets_photos_in_flight_finish(tmp_path, astronaut):
+def test_sigterm_lets_photos_in_flight_finish_and_ends_live_sessions(tmp_path, astronaut):
     service = start_service(tmp_path / "log")
     service.wait_until(lambda health: health["models_ready"])
     big = encode(np.tile(astronaut, (4, 5, 1)))
-    with concurrent.futures.ThreadPoolExecutor() as threads:
+    stream = f"{service.url.replace('http', 'ws')}/live/stream"
+    with concurrent.futures.ThreadPoolExecutor() as threads, connect(stream) as camera:
+        camera.send('{"init_data": ""}')
+        assert "welcome" in camera.recv()
         waiting = [
             threads.submit(httpx.post, f"{service.url}/analyze", content=big, timeout=30) for _ in range(3)
         ]
         concurrent.futures.wait(waiting, timeout=0.7)
         assert not all(future.done() for future in waiting)
+        service.process.terminate()
+        assert json.loads(camera.recv(5))["reason"] == "stopping"
         assert stop_service(service) == 0
+        assert camera.close_code == 1013
         assert [len(future.result().json()["faces"]) for future in waiting] == [20, 20, 20]
 
 

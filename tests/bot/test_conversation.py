@@ -44,6 +44,8 @@ def test_it_introduces_itself_to_telegram(telegram):
     assert telegram.webhook.max_connections == 32
     assert [command["command"] for command in telegram.commands["default", ""]] == list(replies.COMMANDS)
     assert telegram.descriptions["description", ""] == replies.DESCRIPTION
+    page = {"text": replies.LIVE_BUTTON, "web_app": {"url": "https://faces.example.com/live"}}
+    assert telegram.menu_buttons[None] == {"type": "web_app"} | page
     assert telegram.descriptions["short_description", ""] == replies.SHORT_DESCRIPTION
 
 
@@ -54,6 +56,7 @@ def test_it_introduces_itself_to_telegram(telegram):
         ("/help", replies.HELP),
         ("/privacy", replies.privacy("@the_operator")),
         ("/analyze", replies.REPLY_TO_A_PHOTO),
+        ("/live", replies.LIVE),
         ("/nonsense", replies.UNKNOWN_COMMAND),
         ("hello", replies.SEND_A_PHOTO),
     ],

@@ -30,10 +30,11 @@ def test_with_only_a_token_it_polls_and_tries_again_what_telegram_would_not_send
         telegram.wait_for(lambda: len(telegram.sent) == 1, timeout=120)
         photos.append(telegram.send_photo(7, encode(astronaut)))
         telegram.wait_for(lambda: len(telegram.sent) == 2)
+        assert telegram.menu_buttons[None] == {"type": "default"}
         assert stop_service(service) == 0
         for photo, answer in zip(photos, telegram.sent, strict=True):
             assert (answer.reply_to, "woman" in answer.caption) == (photo["message"]["message_id"], True)
-        assert len(telegram.commands["default", ""]) == 4
+        assert len(telegram.commands["default", ""]) == 5
         assert telegram.token not in service.log.read_text()
 
 

@@ -22,6 +22,7 @@ def test_the_address_is_the_set_one_else_the_platform_s(monkeypatch):
     assert load().webhook == "https://faces-1234.herokuapp.com/telegram"
     monkeypatch.setenv("WEBHOOK_URL", "https://faces.example.com/")
     assert load().webhook == "https://faces.example.com/telegram"
+    assert load().live_page == "https://faces.example.com/live"
     monkeypatch.setenv("WEBHOOK_URL", "")
     assert load().webhook == "https://faces-1234.herokuapp.com/telegram"
 
@@ -57,6 +58,8 @@ def test_the_secret_is_derived_from_the_token_where_none_is_set(monkeypatch):
         ("USER_PHOTOS_AT_ONCE", "many"),
         ("PAGE_PHOTOS_A_MINUTE", "0"),
         ("PROXIES", "-1"),
+        ("LIVE_SESSIONS", "17"),
+        ("LIVE_OPEN", "perhaps"),
         ("REDIS_URL", "localhost:6379"),
         ("METRICS_TOKEN", "short"),
         ("METRICS_TOKEN", "with spaces in the middle"),

@@ -38,6 +38,20 @@ def test_size_and_jpeg_artefacts_hardly_matter(analyzer, astronaut):
         assert face.age.years == pytest.approx(whole.age.years, abs=8)
 
 
+def test_a_glance_sees_what_a_look_sees_but_for_small_faces(analyzer, astronaut):
+    """A face of a sixth of the frame's height, and one of a twenty-fifth."""
+    frame = np.full((640, 640, 3), 150, np.uint8)
+    frame[:400, 200:600] = astronaut[:400, 20:420]
+    (whole,) = analyzer.analyze(frame)
+    frame[200:300, 20:120] = cv2.resize(astronaut[:400, 20:420], (100, 100), interpolation=cv2.INTER_AREA)
+    assert len(analyzer.analyze(frame)) == 2
+    (face,) = analyzer.glance(frame)
+    assert face.box.center == pytest.approx(whole.box.center, abs=6)
+    assert face.emotion.label == "happy"
+    assert face.gender.label == "female"
+    assert face.age.years == pytest.approx(whole.age.years, abs=4)
+
+
 def test_no_face_no_answer(analyzer):
     assert analyzer.analyze(np.full((200, 300, 3), 127, np.uint8)) == []
 

@@ -5,29 +5,45 @@ import numpy as np
 import pytest
 
 from inference.alignment import points
-from inference.attributes import WEIGHTS, Network
+from inference.attributes import MIRRORED_FACES, WEIGHTS
 from training.data import Faces
-from training.experiment import logits
+from training.experiment import crops, logits
 from training.tasks import NETWORK_OF, TASKS
+
+
+def located(count, analyzer, astronaut):
+    """So many different crops of one face, as training has them."""
+    landmarks = np.array([points(face.keypoints) for face in analyzer.detect(astronaut)] * count)
+    landmarks += 3 * np.arange(count)[:, None, None]  # pixels
+    labels = {
+        "votes": np.full((count, 7), 1 / 7, np.float32),
+        "age": np.arange(count),
+        "gender": np.ones(count, int),
+    }
+    return Faces(np.array([f"{number}" for number in range(count)]), [astronaut] * count, labels), landmarks
 
 
 @pytest.mark.parametrize("name", sorted(set(NETWORK_OF.values())))
 def test_committed_models_give_the_same_logits_in_training_and_serving(name, analyzer, astronaut):
-    landmarks = np.array([points(face.keypoints) for face in analyzer.analyze(astronaut)] * 3)
-    landmarks[1] += 3  # pixels; three different crops of one face
-    landmarks[2, :, 0] -= 5
-    labels = {
-        "votes": np.full((3, 7), 1 / 7, np.float32),
-        "age": np.array([30, 40, 50]),
-        "gender": np.array([0, 1, 1]),
-    }
-    faces = Faces(np.array(["a", "b", "c"]), [astronaut] * 3, labels)
-    path = WEIGHTS / f"{name}.keras"
-    network = keras.saving.load_model(path, compile=False)
+    faces, landmarks = located(MIRRORED_FACES, analyzer, astronaut)
+    network = keras.saving.load_model(WEIGHTS / f"{name}.keras", compile=False)
     trained = logits(network, TASKS[name], (faces, landmarks))
-    served = Network(path)(astronaut, landmarks)
-    assert set(trained) == set(served) == set(TASKS[name].heads)
-    for head in served:
+    served = analyzer.attributes.logits(astronaut, landmarks)
+    assert set(trained) == set(TASKS[name].heads)
+    for head in trained:
         assert trained[head].shape == served[head].shape
         assert np.ptp(served[head], axis=0).max() > 0.05  # the crops do differ
         np.testing.assert_allclose(served[head], trained[head], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(set(NETWORK_OF.values())))
+def test_in_photos_of_many_faces_each_is_looked_at_from_one_side(name, analyzer, astronaut):
+    faces, landmarks = located(MIRRORED_FACES + 1, analyzer, astronaut)
+    network = keras.saving.load_model(WEIGHTS / f"{name}.keras", compile=False)
+    inputs = crops(TASKS[name], (faces, landmarks))[0][0]
+    one_side = dict(zip(network.output_names, keras.tree.flatten(network.predict_on_batch(inputs))))
+    both_sides = logits(network, TASKS[name], (faces, landmarks))
+    served = analyzer.attributes.logits(astronaut, landmarks)
+    for head in one_side:
+        np.testing.assert_allclose(served[head], one_side[head], atol=1e-3)
+        assert np.abs(served[head] - both_sides[head]).max() > 0.01
