@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import TypeVar
 
 from cachetools import LRUCache, TTLCache
@@ -17,6 +18,8 @@ from telegram import (
     MessageEntity,
     PhotoSize,
     Update,
+    Video,
+    VideoNote,
     WebAppInfo,
 )
 from telegram.constants import ChatAction
@@ -42,11 +45,12 @@ from bot import journal, replies
 from bot.limits import Limits, SlowDown
 from bot.settings import Settings
 from inference.errors import MAX_BYTES, PhotoError, Reason
-from inference.pool import Analysis, AnalysisError, Pool
+from inference.pool import Analysis, AnalysisError, Film, Pool
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+File = PhotoSize | Document | Animation | Video | VideoNote
 
 ALLOWED_UPDATES = [Update.MESSAGE]
 ACTION_SECONDS = 4.5  # Telegram shows a chat action for 5 s
@@ -57,8 +61,17 @@ AGAIN_SECONDS = 2  # before what must not be lost is sent once more
 API_SECONDS = 20  # that one call of the Bot API may take
 RETRY_SECONDS = (2, 10, 30)  # before an update that came by polling is worked on again
 NOBODY = ("chat not found", "not enough rights", "no rights", "chat_write_forbidden", "topic_closed")
+VIDEO_COST = 5  # photos that a video counts as, against the limits
+FILM_NAME = "faces.mp4"
 GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process
 ALBUM_SECONDS = 60  # that an album of which one photo was asked for is remembered
+ACTIONS = {
+    "photo": ChatAction.UPLOAD_PHOTO,
+    "video": ChatAction.RECORD_VIDEO,
+    "animation": ChatAction.RECORD_VIDEO,
+    "video_note": ChatAction.RECORD_VIDEO_NOTE,
+}  # shown while the bot works on such a message
+QUOTED = {"do_quote": True, "allow_sending_without_reply": True}  # how everything is replied
 
 
 async def start(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -93,26 +106,26 @@ async def live(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 
 
 async def photo(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-    """A photo, or an image sent as a file."""
+    """A photo or a video, or either sent as a file."""
     await _answer(update.effective_message, update, context)
 
 
 async def analyze(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-    """/analyze as a reply to a photo."""
+    """/analyze as a reply to a photo or a video."""
     message = update.effective_message
     replied = message.reply_to_message
     if replied is None or replied.forum_topic_created:  # what every message of a forum's topic replies to
         await _say(message, replies.REPLY_TO_A_PHOTO)
-    elif _image(replied) is None:
+    elif _kind(replied) is None:
         await _say(message, replies.REPLY_HAS_NO_PHOTO)
     else:
         await _answer(replied, update, context)
 
 
 async def mention(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-    """The bot's name in a reply to a photo, in a group; anything else it is named in is left alone."""
+    """The bot's name in a reply to a photo or a video, in a group; else it is left alone."""
     replied = update.effective_message.reply_to_message
-    if _image(replied) is not None:
+    if _kind(replied) is not None:
         await _answer(replied, update, context)
 
 
@@ -211,9 +224,9 @@ def build_application(settings: Settings, pool: Pool, limits: Limits) -> Applica
     application.add_handler(CommandHandler("privacy", privacy, new))
     application.add_handler(CommandHandler("analyze", analyze, new))
     application.add_handler(CommandHandler("live", live, new))
-    application.add_handler(MessageHandler(private & IMAGE, photo))
+    application.add_handler(MessageHandler(private & READABLE, photo))
     application.add_handler(MessageHandler(private & ~filters.StatusUpdate.ALL, anything_else))
-    application.add_handler(MessageHandler(group & IMAGE & Asked(), photo))
+    application.add_handler(MessageHandler(group & READABLE & Asked(), photo))
     application.add_handler(MessageHandler(group & filters.REPLY & MENTION, mention))
     application.add_error_handler(failed)
     return application
@@ -234,11 +247,11 @@ def _is_command(message: Message) -> bool:
     return bool(words) and words[0] in ("/analyze", f"/analyze@{message.get_bot().username.lower()}")
 
 
-class Image(filters.MessageFilter):
-    """Messages with a picture that the bot may be able to read."""
+class Readable(filters.MessageFilter):
+    """Messages with a photo or a video that the bot may be able to read."""
 
     def filter(self, message: Message) -> bool:
-        return _image(message) is not None
+        return _kind(message) is not None
 
 
 class Mention(filters.MessageFilter):
@@ -262,24 +275,30 @@ class Asked(filters.MessageFilter):
         return asked or message.media_group_id in self._albums
 
 
-IMAGE, MENTION = Image(), Mention()
+READABLE, MENTION = Readable(), Mention()
 
 
-def _image(message: Message) -> PhotoSize | Document | Animation | None:
-    """The picture of a message, a photo in its largest size; None where it has none, or surely no picture."""
-    if message.photo:
-        return message.photo[-1]
-    file = message.animation or message.document  # an animation comes as a document too
-    kind = (file and file.mime_type) or ""
+def _kind(message: Message) -> str | None:
+    """What of a message the bot may be able to read, one of ACTIONS; None where there is surely nothing."""
+    for kind in ("photo", "video", "video_note", "animation"):
+        if getattr(message, kind):
+            return kind
+    mime = (message.document and message.document.mime_type) or ""
+    if mime == "image/gif" or mime.startswith("video/"):
+        return "animation" if mime == "image/gif" else "video"
     # Files whose kind nobody knows are looked into.
-    return file if file and (kind.startswith("image/") or kind in ("", "application/octet-stream")) else None
+    unknown = message.document and mime in ("", "application/octet-stream")
+    return "photo" if unknown or mime.startswith("image/") else None
 
 
 async def _answer(message: Message, update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """Reply to a message with what its picture shows, unless who asks for it asks for too much."""
-    limits, sender = context.bot_data["limits"], update.effective_sender.id
+    limits, sender, kind = context.bot_data["limits"], update.effective_sender.id, _kind(message)
     try:
-        async with limits.user(sender), _uploading(message):
+        async with (
+            limits.user(sender, 1 if kind == "photo" else VIDEO_COST),
+            _showing(ACTIONS[kind], message),
+        ):
             await _analyze(message, update, context)
     except SlowDown as refusal:
         journal.current().end("slowed", "photos_a_minute" if refusal.seconds else "photos_at_once")
@@ -288,36 +307,53 @@ async def _answer(message: Message, update: Update, context: ContextTypes.DEFAUL
 
 
 async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-    """Analyze the picture of a message and reply to it with the annotated photo and the faces."""
-    entry, given_up = journal.current(), context.bot_data["given_up"]
+    """Analyze the picture of a message and reply to it with the annotated picture and the faces."""
+    entry, given_up, settings = journal.current(), context.bot_data["given_up"], context.bot_data["settings"]
     # Beyond it another dyno may have it; who polls has no other.
-    budget = BUDGET_SECONDS - entry.age if context.bot_data["settings"].webhook else None
+    budget = BUDGET_SECONDS - entry.age if settings.webhook else None
     try:
         if update.update_id in given_up:  # nobody could be told; and another process need not die of it
             raise AnalysisError(given_up[update.update_id])
         async with asyncio.timeout(budget):
-            with entry.stage("download"):
-                data = await _download(_image(message))
-            analysis = await context.bot_data["pool"].analyze(data)
+            answer = await _work(message, context.bot_data["pool"], settings)
     except PhotoError as error:
         entry.end("refused", error.reason.name.lower())
-        await _say(message, replies.REFUSALS[error.reason])
+        await _say(message, replies.refusal(error.reason, settings.video_seconds))
     except AnalysisError as error:
         given_up[update.update_id] = str(error)
         entry.end("failed", str(error))
-        await _say(message, replies.FAILED)
+        await _say(message, replies.FAILED if _kind(message) == "photo" else replies.FAILED_VIDEO)
     else:
-        entry.faces = len(analysis.faces)
-        entry.seconds |= analysis.seconds
-        await _show(message, analysis)
+        entry.seconds |= answer.seconds
+        await (_show_film if isinstance(answer, Film) else _show)(message, answer)
 
 
-async def _download(image: PhotoSize | Document | Animation) -> bytes:
-    if image.file_size and image.file_size > MAX_BYTES:
+async def _work(message: Message, pool: Pool, settings: Settings) -> Analysis | Film:
+    """Fetch the picture of a message and have it analyzed."""
+    entry = journal.current()
+    picture = message.photo[-1] if message.photo else message.effective_attachment
+    moving = _kind(message) != "photo"
+    length = getattr(picture, "duration", timedelta()).total_seconds()  # as Telegram sees it
+    if moving and length > settings.video_seconds + 1:  # it rounds up
+        raise PhotoError(Reason.VIDEO_TOO_LONG)
+    with entry.stage("download"):
+        data = await _download(picture)
+    if moving:
+        seconds = (BUDGET_SECONDS if settings.webhook else WORK_SECONDS) - REPLY_SECONDS - entry.age
+        try:
+            return await pool.video(data, settings.video_seconds, seconds)
+        except PhotoError as error:
+            if error.reason is not Reason.STILL:  # a GIF that is just a picture
+                raise
+    return await pool.analyze(data)
+
+
+async def _download(file: File) -> bytes:
+    if file.file_size and file.file_size > MAX_BYTES:
         raise PhotoError(Reason.TOO_MANY_BYTES)
     try:
-        file = await _patiently(image.get_file)
-        return bytes(await file.download_as_bytearray())
+        found = await _patiently(file.get_file)
+        return bytes(await found.download_as_bytearray())
     except InvalidToken:  # what the library makes of 404, so of a file that Telegram has no longer
         raise PhotoError(Reason.BROKEN) from None
     except BadRequest as error:
@@ -327,20 +363,51 @@ async def _download(image: PhotoSize | Document | Animation) -> bytes:
 
 
 async def _show(message: Message, analysis: Analysis) -> None:
-    """Reply with the photo; once Telegram has it, nothing may fail the update any more."""
+    """Reply with the annotated photo."""
+    journal.current().faces = len(analysis.faces)
     if not analysis.faces:
         await _say(message, replies.NO_FACE)
         return
-    caption, *rest = replies.captions(analysis.faces)
+    texts = replies.captions(analysis.faces)
+    await _present(message, lambda: message.reply_photo(analysis.jpeg, texts[0], **QUOTED), texts)
+
+
+async def _show_film(message: Message, film: Film) -> None:
+    """Reply with the annotated video, which is of the kind that it was."""
+    journal.current().faces, journal.current().video = len(film.people), film.length
+    if not film.people:
+        await _say(message, replies.NO_FACE_IN_VIDEO)
+        return
+    texts, note = replies.summaries(film.people), message.video_note is not None
+    details = QUOTED | {"filename": FILM_NAME, "duration": round(film.length)}
+    reply = message.reply_animation if _kind(message) == "animation" else message.reply_video
+
+    def send() -> Awaitable[Message]:
+        if note:
+            return message.reply_video_note(film.mp4, length=film.width, **details)
+        return reply(film.mp4, caption=texts[0], width=film.width, height=film.height, **details)
+
+    await _present(message, send, texts, captioned=not note)
+
+
+async def _present(
+    message: Message, send: Callable[[], Awaitable[Message]], texts: list[str], captioned: bool = True
+) -> None:
+    """Reply with a picture and its texts; once Telegram has it, nothing may fail the update any more.
+
+    Args:
+        send: sends the picture.
+        texts: what is told of it.
+        captioned: whether the first of them is its caption.
+    """
+    caption, *rest = texts
     try:
-        await _reply(
-            lambda: message.reply_photo(
-                analysis.jpeg, caption, do_quote=True, allow_sending_without_reply=True
-            )
-        )
-    except BadRequest as error:  # a group may forbid photos
-        log.warning("a photo was refused, and its answer goes as text: %s", error)
+        await _reply(send)
+    except BadRequest as error:  # a group may forbid photos and videos
+        log.warning("a picture was refused, and its answer goes as text: %s", error)
         await _say(message, caption)
+    else:
+        rest = rest if captioned else texts
     try:
         for text in rest:
             await _say(message, text, insist=True)
@@ -352,12 +419,7 @@ async def _say(
     message: Message, text: str, insist: bool = False, markup: InlineKeyboardMarkup | None = None
 ) -> None:
     """Reply with a text."""
-    await _reply(
-        lambda: message.reply_text(
-            text, do_quote=True, allow_sending_without_reply=True, reply_markup=markup
-        ),
-        insist,
-    )
+    await _reply(lambda: message.reply_text(text, reply_markup=markup, **QUOTED), insist)
 
 
 async def _reply(send: Callable[[], Awaitable[Message]], insist: bool = False) -> None:
@@ -392,13 +454,13 @@ async def _patiently(call: Callable[[], Awaitable[T]], insist: bool = False) -> 
 
 
 @asynccontextmanager
-async def _uploading(message: Message) -> AsyncIterator[None]:
-    """Show "sending photo" in the chat meanwhile."""
+async def _showing(action: ChatAction, message: Message) -> AsyncIterator[None]:
+    """Show in the chat what the bot is doing meanwhile."""
 
     async def repeat() -> None:
         while True:
             with suppress(TelegramError):
-                await message.reply_chat_action(ChatAction.UPLOAD_PHOTO)
+                await message.reply_chat_action(action)
             await asyncio.sleep(ACTION_SECONDS)
 
     task = asyncio.create_task(repeat())
@@ -413,9 +475,6 @@ def _hint(message: Message) -> str:
         return replies.UNKNOWN_COMMAND
     if message.text:
         return replies.SEND_A_PHOTO
-    kind = (message.document and message.document.mime_type) or ""
-    if message.video or message.animation or message.video_note or kind.startswith("video/"):
-        return replies.NOT_A_VIDEO
     if message.document:
         return replies.REFUSALS[Reason.NOT_AN_IMAGE]
     return replies.NOT_A_STICKER if message.sticker else replies.NOT_A_PHOTO

@@ -16,7 +16,8 @@ UPDATES = Counter(
     "faces_updates", "Updates, and the page's photos, by what became of them", ["chat", "outcome"]
 )
 PHOTOS = Counter("faces_photos", "Photos analyzed", ["chat"])
-FACES = Counter("faces_found", "Faces found in them", ["chat"])
+VIDEOS = Counter("faces_videos", "Videos analyzed", ["chat"])
+FACES = Counter("faces_found", "Faces found in photos, and people in videos", ["chat"])
 FAILURES = Counter("faces_failures", "Photos and answers that went wrong", ["kind"])
 STAGES = Histogram(
     "faces_stage_seconds",
@@ -51,7 +52,8 @@ class Entry:
             slowed, if over a limit; failed; blocked, if nobody is there to answer any more; redelivered,
             if Telegram is to send it again.
         kind: of what went wrong.
-        faces: found in the photo, once it has been analyzed.
+        faces: found in the photo or the video, once it has been analyzed.
+        video: how long it is, seconds, where it is one.
         seconds: spent in each stage.
     """
 
@@ -60,6 +62,7 @@ class Entry:
     outcome: str = "ignored"
     kind: str | None = None
     faces: int | None = None
+    video: float | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     _start: float = field(default_factory=time.perf_counter)
 
@@ -143,11 +146,13 @@ def _write(entry: Entry) -> None:
     if entry.kind:
         FAILURES.labels(entry.kind).inc()
     if entry.faces is not None:
-        PHOTOS.labels(entry.chat).inc()
+        (PHOTOS if entry.video is None else VIDEOS).labels(entry.chat).inc()
         FACES.labels(entry.chat).inc(entry.faces)
     for stage, seconds in entry.seconds.items():
         STAGES.labels(stage).observe(seconds)
     facts = {"update": entry.update, "chat": entry.chat, "outcome": entry.outcome, "kind": entry.kind}
+    if entry.video is not None:
+        facts["video"] = f"{entry.video:.1f}"
     facts |= {"faces": entry.faces} | {stage: f"{seconds:.3f}" for stage, seconds in entry.seconds.items()}
     facts["total"] = f"{entry.age:.3f}"
     log.info(" ".join(f"{name}={value}" for name, value in facts.items() if value is not None))

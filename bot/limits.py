@@ -53,23 +53,24 @@ class Limits:
         )
 
     @asynccontextmanager
-    async def user(self, sender: int) -> AsyncIterator[None]:
+    async def user(self, sender: int, photos: int = 1) -> AsyncIterator[None]:
         """Work on a photo of a person. It counts when it has been answered, so not if it has to come again.
 
         Args:
             sender: id of a user, or of the chat for which somebody speaks.
+            photos: that it counts as, where it is a video; a whole minute's at most.
 
         Raises:
             SlowDown: there were too many in the last minute, or too many are being worked on.
         """
-        name = f"user:{sender}"
+        name, photos = f"user:{sender}", min(photos, self._of_user.amount)
         async with self._one_of_a_few(name):
             # Those being worked on will count soon.
-            cost = self._at_work[name]
+            cost = self._at_work[name] - 1 + photos
             if not await self._count(lambda window: window.test(self._of_user, name, cost=cost)):
                 raise SlowDown(await self._wait(self._of_user, name))
             yield
-            await self._count(lambda window: window.hit(self._of_user, name))
+            await self._count(lambda window: window.hit(self._of_user, name, cost=photos))
 
     async def address(self, address: str) -> None:
         """Count a photo that comes from an address.

@@ -1,41 +1,46 @@
-"""All the bot's words. Pure functions: faces -> captions and messages."""
+"""All the bot's words. Pure functions: faces and people -> captions and messages."""
 
 import math
 
 from inference.errors import Reason
 from inference.faces import Face
-from inference.words import describe
+from inference.people import Person
+from inference.words import describe, sum_up
 
 CAPTION_LIMIT = 1024  # characters, of the Bot API
 MESSAGE_LIMIT = 4096  # characters, likewise
 
 DESCRIPTION = (
-    "Send me a photo and I mark every face in it and tell you its emotion, gender and age. "
-    "Photos are analyzed in memory and never stored."
+    "Send me a photo or a short video and I mark every face in it and tell you its emotion, gender and age. "
+    "Both are analyzed in memory and never stored."
 )  # shown in an empty chat; 512 characters at most
-SHORT_DESCRIPTION = "Emotion, gender and age of every face in your photo."  # 120 characters at most
+SHORT_DESCRIPTION = "Emotion, gender and age of every face in your photo or video."  # 120 characters at most
 COMMANDS = {
     "start": "How to begin",
     "help": "What I can do and what the numbers mean",
-    "privacy": "What happens to your photos",
-    "analyze": "As a reply to a photo: analyze it",
+    "privacy": "What happens to your photos and videos",
+    "analyze": "As a reply to a photo or a video: analyze it",
     "live": "Faces on your camera, as you smile",
 }
 
 START = (
     "Hi! Send me a photo with people in it. I send it back with every face marked, "
-    "and a line for each with its emotion, gender and age.\n\n"
-    "/help explains the numbers, /privacy what happens to your photos."
+    "and a line for each with its emotion, gender and age. "
+    "With short videos, video messages and GIFs I do the same.\n\n"
+    "/help explains the numbers, /privacy what happens to your photos and videos."
 )
 START_IN_A_GROUP = (
-    "Hi! Reply to a photo with /analyze: I mark every face in it and tell its emotion, gender and age.\n\n"
-    "/help explains the numbers, /privacy what happens to the photos."
+    "Hi! Reply to a photo or a short video with /analyze: I mark every face in it and tell its emotion, "
+    "gender and age.\n\n"
+    "/help explains the numbers, /privacy what happens to the photos and videos."
 )
 HELP = (
     "Send a photo, or an image as a file (JPEG, PNG, WebP, HEIC, BMP, TIFF, GIF), up to 20 MB. "
     "Sent as a file it keeps its full quality, which helps with small faces. Albums work too.\n\n"
-    "In a group, reply to a photo with /analyze. Where I may read all messages, naming me in the caption of "
-    "a photo does it too.\n\n"
+    "A short video, a video message or a GIF comes back with its faces marked, and with what each person "
+    "looked like most of the time, and when they looked different.\n\n"
+    "In a group, reply to a photo or a video with /analyze. Where I may read all messages, naming me in its "
+    "caption does it too.\n\n"
     "/live opens your camera: the faces in it are marked as they change.\n\n"
     "An answer such as\n"
     "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
@@ -48,19 +53,22 @@ HELP = (
 NO_FACE = (
     "I found no face in this photo. Faces are found best from the front, in good light and not too small."
 )
+NO_FACE_IN_VIDEO = (
+    "I found no face in this video. Faces are found best from the front, in good light and not too small."
+)
 FAILED = "Sorry, I could not analyze this photo. Please try another one."
+FAILED_VIDEO = "Sorry, I could not analyze this video. Please try a shorter or a smaller one."
 TROUBLE = "Sorry, something went wrong on my side. Please try again in a moment."
 BUSY = "I am busy with other photos right now. Please try again in a moment."
 SLOW_UPLOAD = "Your photo took too long to reach me. Please try again, or send a smaller one."
-SEND_A_PHOTO = "Send me a photo with people in it, and I tell you what I see. /help explains more."
-UNKNOWN_COMMAND = "I don't know this command. Send me a photo, or see /help."
-NOT_A_PHOTO = "I can only read photos. Send me one, as a photo or as a file."
-NOT_A_VIDEO = (
-    "I can't read videos, and Telegram makes one of most GIFs. Send me a photo, or a screenshot of it."
+SEND_A_PHOTO = (
+    "Send me a photo or a short video with people in it, and I tell you what I see. /help explains more."
 )
-NOT_A_STICKER = "Nice sticker! I can only read photos, though."
-REPLY_TO_A_PHOTO = "Use /analyze as a reply to a photo, or just send me one."
-REPLY_HAS_NO_PHOTO = "There is no photo in the message you replied to."
+UNKNOWN_COMMAND = "I don't know this command. Send me a photo, or see /help."
+NOT_A_PHOTO = "I can only read photos and videos. Send me one, as it is or as a file."
+NOT_A_STICKER = "Nice sticker! I can only read photos and videos, though."
+REPLY_TO_A_PHOTO = "Use /analyze as a reply to a photo or a video, or just send me one."
+REPLY_HAS_NO_PHOTO = "There is no photo and no video in the message you replied to."
 
 LIVE = "Your camera, with every face marked as it changes:"
 LIVE_BUTTON = "Live camera"
@@ -86,6 +94,13 @@ REFUSALS = {
     Reason.TOO_LONG: "This image is far longer than it is wide. Please crop it around the people.",
     Reason.TOO_MANY_PIXELS: "This image has too many pixels for me. Please shrink it and send it again.",
     Reason.TOO_MANY_BYTES: "This file is too large: 20 MB is the most I can take.",
+    Reason.NOT_A_VIDEO: "This file is not a video that I can read. "
+    "I can read MP4, MOV, WebM, MKV, AVI and GIF.",
+    Reason.BROKEN_VIDEO: "This video is damaged, so I can't play it. Please try another one.",
+    Reason.VIDEO_TOO_LONG: "This video is too long for me: {seconds} seconds is the most I can take. "
+    "Please send a part of it.",
+    Reason.VIDEO_TOO_LARGE: "This video has too many pixels for me. Please send it in a lower quality.",
+    Reason.STILL: "This animation is a single picture. Please send it as a photo.",
 }
 
 
@@ -97,15 +112,25 @@ def privacy(operator_contact: str) -> str:
     """
     contact = operator_contact or "the contact on this bot's profile page"
     return (
-        "Your photos are analyzed in this bot's memory and forgotten as soon as you have the answer. "
-        "They are never stored, never shown to anybody and never used for training. Nobody is identified. "
+        "Your photos and videos are analyzed in this bot's memory and forgotten as soon as you have the "
+        "answer. They are never stored, never shown to anybody and never used for training. Nobody is "
+        "identified. "
         "/live sends a few frames of your camera a second, from when you start it until you stop it or leave "
         "the page; they are treated likewise. "
-        "What is logged: that a photo came, when, how long it took and how many faces it had, and how many "
-        "frames a camera sent; no names, no texts, no pictures. The chat itself is kept by Telegram, under "
-        "Telegram's own terms.\n\n"
+        "What is logged: that a photo or a video came, when, how long it took and how many faces it had, and "
+        "how many frames a camera sent; no names, no texts, no pictures. The chat itself is kept by Telegram, "
+        "under Telegram's own terms.\n\n"
         f"Whom to ask: {contact}."
     )
+
+
+def refusal(reason: Reason, video_seconds: float) -> str:
+    """Why a photo or a video can't be analyzed.
+
+    Args:
+        video_seconds: that a video may last.
+    """
+    return REFUSALS[reason].format(seconds=round(video_seconds))
 
 
 def live_at(page: str) -> str:
@@ -137,7 +162,15 @@ def summary(faces: list[Face]) -> str:
 
 def captions(faces: list[Face]) -> list[str]:
     """The answer in lines, one a face: first a photo's caption, then as many messages as the rest takes."""
-    lines = [f"{number}. {describe(face)}" for number, face in enumerate(faces, 1)]
+    return _texts([f"{number}. {describe(face)}" for number, face in enumerate(faces, 1)])
+
+
+def summaries(people: list[Person]) -> list[str]:
+    """The same of a video, with a line for each person, by the number that is drawn."""
+    return _texts([f"{person.number}. {sum_up(person)}" for person in people])
+
+
+def _texts(lines: list[str]) -> list[str]:
     texts = [""]
     for line in lines:
         limit = CAPTION_LIMIT if len(texts) == 1 else MESSAGE_LIMIT

@@ -25,6 +25,7 @@ ADVICE = {
     "inference_processes": "must be a number from 1 to 16",
     "photo_seconds": "must be a number of seconds from 1 to 20",
     "photo_megabytes": "must be a number from 100 to 10000",
+    "video_seconds": "must be a number of seconds from 1 to 60",
     "max_in_flight": "must be a number from 1 to 100",
     "operator_contact": "must be at most 200 characters",
     "user_photos_a_minute": "must be a number from 1 to 1000",
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     inference_processes: int = Field(1, ge=1, le=16)
     photo_seconds: float = Field(12, ge=1, le=20)  # that one photo may take in its process
     photo_megabytes: int = Field(500, ge=100, le=10_000)  # of memory that it may take there, likewise
+    video_seconds: float = Field(20, ge=1, le=60)  # that a video may last
     max_in_flight: int = Field(32, ge=1, le=100)  # updates worked on at once; also Telegram's max_connections
     operator_contact: str = Field("", max_length=200)  # shown in /privacy
     user_photos_a_minute: int = Field(30, ge=1, le=1000)  # of one person

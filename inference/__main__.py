@@ -1,24 +1,40 @@
-"""Command line: python -m inference PHOTO_OR_FOLDER ... [--json] [--cropped] [--output DIR]"""
+"""Command line: python -m inference PHOTO_OR_FOLDER ... [--json] [--cropped] [--output DIR]
+and python -m inference --video FILE_OR_CAMERA [--output FILE.mp4] [--csv FILE.csv]"""
 
 import argparse
+import csv
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from math import inf
 from pathlib import Path
 
 from tqdm import tqdm
 
 from inference.errors import MAX_BYTES, PhotoError, Reason
-from inference.faces import rescale
-from inference.words import describe
+from inference.faces import EMOTIONS, rescale
+from inference.people import Census
+from inference.words import describe, sum_up
+
+COLUMNS = ("seconds", "number", "x", "y", "width", "height", *EMOTIONS)
+COLUMNS += ("gender", "gender_probability", "age", "age_low", "age_high")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Analyze photos one after the other; 1 if any could not be read, else 0."""
+    """Analyze photos one after the other, or a video; 1 if any could not be read, else 0."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.video is not None:
+        if options.paths or options.json or options.cropped:
+            parser.error("--video goes with --output and --csv alone")
+        if options.output and options.output.resolve() == Path(options.video).resolve():
+            parser.error("--output would write over the video")
+        return _film(options)
+    if options.csv:
+        parser.error("--csv goes with --video")
     photos = list(_photos(options.paths))
     if not photos:
         parser.error("there are no files in what you named")
@@ -46,14 +62,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m inference", description="Find faces; tell emotion, gender and age."
     )
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PHOTO_OR_FOLDER")
+    parser.add_argument("paths", nargs="*", type=Path, metavar="PHOTO_OR_FOLDER")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object a photo, each on its own line"
     )
     parser.add_argument("--cropped", action="store_true", help="take each whole picture as one face crop")
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write the annotated photos there, as JPEG"
+        "--output",
+        type=Path,
+        metavar="DIR_OR_FILE",
+        help="write the annotated photos into this folder, as JPEG; or the annotated video as this MP4",
     )
+    parser.add_argument(
+        "--video", metavar="FILE_OR_CAMERA", help="analyze a video, or what the camera of this number sees"
+    )
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write what is read from each face of it")
     return parser
 
 
@@ -92,15 +115,73 @@ def _analyze(analyzer, path: Path, name: Path, options: argparse.Namespace) -> d
     return result | {"lines": [describe(face) for face in faces]}
 
 
+def _film(options: argparse.Namespace) -> int:
+    """Analyze a video file, or a camera until Ctrl-C; 1 if it could not be read, else 0."""
+    try:
+        census, seconds = _record(options)
+    except (PhotoError, OSError, MemoryError) as error:
+        print(f"{options.video}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        return 1
+    people = census.people()
+    print(f"{options.video}: {_count(len(people), 'person', 'people')} in {seconds:.1f} s")
+    for person in people:
+        print(f"  {person.number}. {sum_up(person)}")
+    return 0
+
+
+def _record(options: argparse.Namespace) -> tuple[Census, float]:
+    """Write what is asked for, and return whom there was and how long it took."""
+    from inference.analyzer import FaceAnalyzer
+    from inference.camera import Camera
+    from inference.footage import Reader, Writer
+    from inference.video import Pace, annotate, follow
+
+    camera = options.video.isdecimal()
+    source = Camera(int(options.video)) if camera else Reader(Path(options.video))
+    analyzer, census, seconds = FaceAnalyzer(), Census(), 0.0
+    with ExitStack() as stack:
+        writer = table = None
+        if options.output:
+            writer = stack.enter_context(closing(Writer(options.output, source.sound)))
+        if options.csv:
+            table = csv.writer(stack.enter_context(options.csv.open("w", newline="")))
+            table.writerow(COLUMNS)
+        length = None if source.seconds == inf else round(source.seconds, 1)
+        bar = stack.enter_context(tqdm(total=length, unit="s", disable=None))
+        try:
+            for shot in follow(source.frames(writer and writer.hear), analyzer, Pace(), lambda stage: None):
+                if writer:
+                    writer.show(annotate(shot), shot.seconds)
+                if shot.seen:
+                    census.note(shot.tracks, shot.seconds)
+                if shot.seen and table:
+                    table.writerows(_rows(shot, source.width / shot.image.shape[1]))
+                bar.update(round(shot.seconds - bar.n, 1))
+                seconds = shot.seconds
+        except KeyboardInterrupt:
+            if not camera:  # it has no other end
+                raise
+    return census, seconds
+
+
+def _rows(shot, scale: float) -> Iterator[list]:
+    """A row of COLUMNS for each face of a frame, in pixels of the video as it was."""
+    for track in shot.tracks:
+        face = rescale(track.face, scale).to_dict()
+        emotions, gender, age = face["emotion"]["probabilities"], face["gender"], face["age"]
+        values = *emotions.values(), *gender.values(), *age.values()
+        yield [round(shot.seconds, 3), track.number, *face["box"], *values]
+
+
 def _to_text(result: dict) -> str:
     if "error" in result:
         return f"{result['path']}: {result['error']}"
     lines = [f"  {number}. {line}" for number, line in enumerate(result["lines"], 1)]
-    return "\n".join([f"{result['path']}: {_count(len(lines))}"] + lines)
+    return "\n".join([f"{result['path']}: {_count(len(lines), 'face', 'faces')}"] + lines)
 
 
-def _count(faces: int) -> str:
-    return {0: "no face found", 1: "1 face"}.get(faces, f"{faces} faces")
+def _count(found: int, one: str, many: str) -> str:
+    return {0: "no face found", 1: f"1 {one}"}.get(found, f"{found} {many}")
 
 
 if __name__ == "__main__":

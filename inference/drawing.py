@@ -1,7 +1,7 @@
 """Faces drawn onto the photo, numbered as in the text."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise, product
@@ -53,23 +53,24 @@ class Label:
     rectangle: Rectangle
 
 
-def draw(image: np.ndarray, faces: list[Face]) -> np.ndarray:
+def draw(image: np.ndarray, faces: list[Face], numbers: Sequence[int] | None = None) -> np.ndarray:
     """Draw a box around every face, and beside it its number and, where there is room, how it looks.
 
     Args:
         image: (height, width, 3) uint8 RGB; left as it is.
-        faces: numbered from 1 in this order.
+        faces: numbered from 1 in this order, unless there are `numbers`.
+        numbers: of the faces, from 1, where they are followed through a video; each keeps its colour.
 
     Returns:
         (height, width, 3) uint8 RGB, a new array.
     """
     height, width = image.shape[:2]
     canvas = Image.fromarray(image)
-    colours = _colours(faces)
+    colours = _colours(faces) if numbers is None else [_colour_of(number) for number in numbers]
     for face, colour in zip(faces, colours, strict=True):
         line, halo = _strokes(face.box, width, height)
         _panel(canvas, _frame(face.box, width, height), colour, 4 * line, halo, line)
-    for label, colour in zip(place(faces, width, height), colours, strict=True):
+    for label, colour in zip(place(faces, width, height, numbers), colours, strict=True):
         if label is not None:
             _write(canvas, label, colour)
     return np.array(canvas)
@@ -82,7 +83,9 @@ def encode_jpeg(image: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def place(faces: list[Face], width: int, height: int) -> list[Label | None]:
+def place(
+    faces: list[Face], width: int, height: int, numbers: Sequence[int] | None = None
+) -> list[Label | None]:
     """Find a spot for every label, so that none covers a face or another label, or leaves the photo.
 
     Every face gets its number before any gets more. A number that finds no room beside its box, even
@@ -90,13 +93,15 @@ def place(faces: list[Face], width: int, height: int) -> list[Label | None]:
     where boxes overlap so much that nothing else is left, this may be in a neighbour's box as well.
 
     Args:
-        faces: numbered from 1 in this order.
+        faces: numbered from 1 in this order, unless there are `numbers`.
         width: of the photo, pixels.
         height: likewise.
+        numbers: of the faces.
 
     Returns:
         The label of each face; None where even the last resort would cover a label or a face's features.
     """
+    numbers = range(1, len(faces) + 1) if numbers is None else numbers
     frames = [_frame(face.box, width, height) for face in faces]
     others = [frames[:index] + frames[index + 1 :] for index in range(len(faces))]
     features = [_features(face) for face in faces]
@@ -112,18 +117,18 @@ def place(faces: list[Face], width: int, height: int) -> list[Label | None]:
         return rectangle is not None
 
     def number_beside(index: int) -> bool:
-        number = str(index + 1)
+        number = str(numbers[index])
         return any(fit(index, number, size, _beside, others[index], NUMBER_ROOM) for size in sizes[index])
 
     def number_within(index: int) -> bool:
-        number, smallest = str(index + 1), sizes[index][-1]
+        number, smallest = str(numbers[index]), sizes[index][-1]
         avoided = features + others[index], features
         return any(fit(index, number, smallest, _within, taken, NUMBER_ROOM) for taken in avoided)
 
     for index in range(len(faces)):
         number_beside(index)
     for index, face in enumerate(faces):
-        text = f"{index + 1} {_description(face)}"
+        text = f"{numbers[index]} {_description(face)}"
         fit(index, text, sizes[index][0], _beside, others[index], DESCRIPTION_ROOM)
     for index in range(len(faces)):
         # Once more as before, since a neighbour's description may have left the spot of its number.
@@ -145,6 +150,11 @@ def _colours(faces: list[Face]) -> list[str]:
             nearest[colour] = min(nearest[colour], dist(face.box.center, bearer.box.center))
         colours.append(max(nearest, key=nearest.get))
     return colours
+
+
+def _colour_of(number: int) -> str:
+    """The colour of a face that is followed through a video."""
+    return list(PALETTE)[(number - 1) % len(PALETTE)]
 
 
 def _strokes(box: BoundingBox, width: int, height: int) -> tuple[int, int]:

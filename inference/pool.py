@@ -1,10 +1,12 @@
 """The analyzer in processes of its own, with a time limit: a crash or a hang costs one photo.
 
-The parent never imports TensorFlow, OpenCV or an image decoder; it hands over bytes and gets back
-plain dataclasses and a JPEG.
+The parent never imports TensorFlow, OpenCV or a decoder; it hands over bytes and gets back plain
+dataclasses, and a JPEG or an MP4.
 """
 
 import asyncio
+import io
+import itertools
 import logging
 import multiprocessing
 import os
@@ -15,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +27,7 @@ from pebble.common import CONSTS
 from inference import memory
 from inference.errors import PhotoError
 from inference.faces import Face
+from inference.people import Census, Person
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,11 @@ OUT_OF_MEMORY = 71  # exit status of a process that is
 FRAME_SIDE = 640  # pixels, longest side of a live frame
 FRAME_LIMIT = 3 * FRAME_SIDE // 2  # pixels, likewise; beyond them it is refused
 FRAME_SECONDS = 0.2  # that a live frame waits for the frames before it; later it would be old
+VIDEO_SECONDS = 12  # in which a video is to be through; sets the pace
+VIDEO_SHARE = 0.7  # of the time until its answer is needed, likewise
+VIDEO_LEAST_SECONDS = 4  # until its answer is needed, without which it is not even begun
+VIDEO_MOST_SECONDS = 18  # of work on it, after which it is given up
+SLICE_SECONDS = 0.25  # of work on a video, after which whatever waits for the only process goes first
 CONSTS.term_timeout = 0.5  # seconds that pebble gives a hung process before it kills it
 
 # Has glibc's malloc give large blocks back to the system at once; without it a process keeps 180 MB more.
@@ -79,6 +88,26 @@ class Analysis:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Film:
+    """A video's answer.
+
+    Attributes:
+        width, height: of the annotated video, pixels.
+        length: seconds.
+        people: in the order of the numbers that are drawn.
+        mp4: the annotated video, with its sound.
+        seconds: spent in each stage: wait (for a free process), decode, look, draw, encode.
+    """
+
+    width: int
+    height: int
+    length: float
+    people: list[Person]
+    mp4: bytes
+    seconds: dict[str, float]
+
+
 class Pool:
     """Processes that each hold the models and analyze one photo at a time.
 
@@ -96,6 +125,8 @@ class Pool:
         self._seconds = seconds
         self._processes = [_Process(megabytes) for _ in range(processes)]
         self._idle: asyncio.Queue[_Process] = asyncio.LifoQueue()  # what few photos there are keep one warm
+        self._videos = asyncio.Semaphore(max(1, processes - 1))  # of several processes one is left to photos
+        self._numbers = itertools.count(1)  # of videos
         self._turn = asyncio.Lock()  # of the live frame that may wait for a process
         self._tasks: set[asyncio.Task] = set()
         self._closed = False
@@ -132,6 +163,38 @@ class Pool:
         analysis = await asyncio.shield(self._keep(self._work(process, _analyze, data)))
         return replace(analysis, seconds=seconds | analysis.seconds)
 
+    async def video(self, data: bytes, longest: float, seconds: float) -> Film:
+        """Analyze an encoded video; bit by bit where there is but one process, so that photos go first.
+
+        Args:
+            longest: seconds that it may last.
+            seconds: until the answer is needed; the less there are, the less often faces are looked for.
+
+        Raises:
+            errors.PhotoError: it can't be read as a video, or is too long.
+            AnalysisError: its process died of it, or took too long or too much memory.
+            TimeoutError: the answer would come too late, as there was too much else to do.
+        """
+        end, number, worked = time.perf_counter() + seconds, next(self._numbers), 0.0
+        part = SLICE_SECONDS if len(self._processes) == 1 else inf  # another process would not know it
+        async with self._videos:
+            while worked < VIDEO_MOST_SECONDS:
+                process = await self._idle.get()
+                start = time.perf_counter()
+                left = end - start
+                if left < (0 if worked else VIDEO_LEAST_SECONDS):
+                    self._idle.put_nowait(process)
+                    raise TimeoutError
+                budget = min(VIDEO_SECONDS, VIDEO_SHARE * left)
+                most = left if part == inf else self._seconds
+                work = self._work(process, _film, number, data, longest, budget, part, seconds=most)
+                film = await asyncio.shield(self._keep(work))
+                worked += time.perf_counter() - start
+                if film is not None:
+                    wait = time.perf_counter() - end + seconds - worked
+                    return replace(film, seconds={"wait": wait} | film.seconds)
+        raise AnalysisError("timed_out")
+
     async def frame(self, data: bytes) -> Frame:
         """Look at an encoded live frame. Photos go first: one that comes meanwhile waits for no other frame.
 
@@ -158,15 +221,18 @@ class Pool:
         for process in self._processes:
             process.stop()
 
-    async def _work(self, process: "_Process", function: Callable[[bytes], T], data: bytes) -> T:
+    async def _work(
+        self, process: "_Process", function: Callable[..., T], *arguments, seconds: float | None = None
+    ) -> T:
+        seconds = self._seconds if seconds is None else seconds
         try:
             try:
-                return await process.run(function, data, seconds=self._seconds)
+                return await process.run(function, *arguments, seconds=seconds)
             except BrokenProcessPool:
                 # It died while it had nothing to do, or before anybody learned what it did. The photo is
                 # likely innocent, so it gets one more chance.
                 await process.load()
-                return await process.run(function, data, seconds=self._seconds)
+                return await process.run(function, *arguments, seconds=seconds)
         except BrokenProcessPool:
             raise AnalysisError("crashed") from None
         finally:
@@ -338,12 +404,58 @@ def _look(data: bytes) -> Frame:
     return Frame(photo.width, photo.height, _analyzer.glance(photo.image))
 
 
+_under_way: tuple[int, Iterator[Film | None]] = 0, iter(())  # the video that this process works on
+
+
+@_contained()
+def _film(number: int, data: bytes, longest: float, budget: float, seconds: float) -> Film | None:
+    """Work on a video for so many seconds; None where it takes more. It is begun where it is not known."""
+    global _under_way
+    end = time.perf_counter() + seconds
+    known, work = _under_way
+    if known != number:
+        _under_way = number, (work := _shoot(data, longest, budget))
+    try:
+        film = next(film for film in work if film or time.perf_counter() > end)
+    except BaseException:
+        _under_way = 0, iter(())
+        raise
+    if film:
+        _under_way = 0, iter(())
+    return film
+
+
+def _shoot(data: bytes, longest: float, budget: float) -> Iterator[Film | None]:
+    """Nothing for each frame that is done, and in the end the video."""
+    from inference.footage import Reader, Writer
+    from inference.video import Pace, annotate, follow
+
+    watch, census, target = _Watch(), Census(), io.BytesIO()
+    reader = Reader(data, longest)
+    writer, pace = Writer(target, reader.sound), Pace(reader.seconds, budget)
+    for shot in follow(reader.frames(writer.hear, pace.late), _analyzer, pace, watch.lap):
+        if shot.seen:
+            census.note(shot.tracks, shot.seconds)
+        image = annotate(shot)
+        watch.lap("draw")
+        writer.show(image, shot.seconds)
+        watch.lap("encode")
+        yield None
+        watch.start()
+    writer.close()
+    watch.lap("encode")
+    yield Film(writer.width, writer.height, shot.seconds, census.people(), target.getvalue(), watch.laps)
+
+
 class _Watch:
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}
+        self.start()
+
+    def start(self) -> None:
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
-        self.laps[stage] = now - self._last
+        self.laps[stage] = self.laps.get(stage, 0.0) + now - self._last
         self._last = now

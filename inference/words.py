@@ -1,8 +1,10 @@
-"""A face in plain words, the same wherever it is told: on the photo, in the bot, on the command line."""
+"""Faces and people in plain words, the same on the photo, in the bot and on the command line."""
 
-from inference.faces import Age, Face, Gender
+from inference.faces import EMOTIONS, Age, Face, Gender
+from inference.people import Person
 
 CHILD_YEARS = 16  # a face that reads as younger than this is called a girl or a boy
+ADJECTIVES = dict(zip(EMOTIONS, ("angry", "disgusted", "afraid", "happy", "sad", "surprised", "neutral")))
 
 
 def describe(face: Face) -> str:
@@ -11,6 +13,19 @@ def describe(face: Face) -> str:
     gender = f"{noun(face.gender, face.age)} {percent(face.gender.probability)}"
     age = f"about {years(face.age)} ({round(max(0, face.age.low))}-{max(1, round(face.age.high))})"
     return f"{emotion}, {gender}, {age}"
+
+
+def sum_up(person: Person) -> str:
+    """One line on somebody in a video, such as `mostly happy, surprised at 0:03; woman, about 30`."""
+    often = "" if person.share >= 0.9 else "mostly " if person.share >= 0.5 else "often "
+    looks = [often + ADJECTIVES[person.emotion]]
+    looks += [f"{ADJECTIVES[emotion]} at {clock(seconds)}" for emotion, seconds in person.moments]
+    return f"{', '.join(looks)}; {noun(person.gender, person.age)}, about {years(person.age)}"
+
+
+def clock(seconds: float) -> str:
+    """A time of a video, such as `0:03`."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
 
 
 def noun(gender: Gender, age: Age) -> str:

@@ -433,6 +433,7 @@ def test_other_files_are_recorded(server: BotApi) -> None:
         lambda bot: bot.send_document(ANN, b"{}", filename="faces.json", caption="Data"),
         lambda bot: bot.send_animation(ANN, b"gif", filename="faces.gif", width=20, height=10),
         lambda bot: bot.send_video(ANN, b"mp4", filename="faces.mp4"),
+        lambda bot: bot.send_video_note(ANN, b"note", filename="note.mp4", length=384),
     ]
     drive(server, *jobs)
     media = [
@@ -442,8 +443,17 @@ def test_other_files_are_recorded(server: BotApi) -> None:
         ("sendDocument", "document", "faces.json", b"{}"),
         ("sendAnimation", "animation", "faces.gif", b"gif"),
         ("sendVideo", "video", "faces.mp4", b"mp4"),
+        ("sendVideoNote", "video_note", "note.mp4", b"note"),
     ]
     assert server.sent[0].caption == "Data"
+
+
+def test_a_video_note_is_no_larger_than_telegram_shows_it_and_has_no_caption(server: BotApi) -> None:
+    with pytest.raises(BadRequest, match="Wrong video note length"):
+        drive(server, lambda bot: bot.send_video_note(ANN, b"note", length=641))
+    options = {"caption": "unseen"}
+    note = drive(server, lambda bot: bot.send_video_note(ANN, b"note", length=640, api_kwargs=options))
+    assert (note.video_note.length, note.caption) == (640, None)
 
 
 def test_get_file_and_download(server: BotApi) -> None:
@@ -590,6 +600,8 @@ def test_every_other_kind_of_update_is_read_by_the_library(server: BotApi) -> No
         "document": server.send_document(ANN, b"x", "IMG_1.HEIC", "image/heic", "See"),
         "sticker": server.send_sticker(ANN),
         "video": server.send_video(ANN),
+        "video_note": server.send_video_note(ANN, b"note"),
+        "animation": server.send_animation(ANN, b"moving"),
         "voice": server.send_voice(ANN),
         "location": server.send_location(ANN, 52.5, 13.4),
         "dice": server.send(ANN, dice={"emoji": "\U0001f3b2", "value": 6}),

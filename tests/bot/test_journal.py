@@ -36,6 +36,16 @@ def test_an_answer_is_a_line_and_counts(caplog):
     assert count("faces_stage_seconds_count", stage="draw") == before["draws"] + 1
 
 
+def test_a_video_counts_apart_from_photos(caplog):
+    before = [count(f"faces_{name}_total", chat="group") for name in ("photos", "videos", "found")]
+    with journal.entry("group", 7) as entry:
+        entry.video, entry.faces, entry.outcome = 9.97, 2, "answered"
+    (line,) = caplog.messages
+    assert re.fullmatch(r"update=7 chat=group outcome=answered video=10\.0 faces=2 total=0\.\d+", line)
+    after = [count(f"faces_{name}_total", chat="group") for name in ("photos", "videos", "found")]
+    assert after == [before[0], before[1] + 1, before[2] + 2]
+
+
 def test_what_ends_in_an_error_comes_again(caplog):
     before = count("faces_failures_total", kind="TimeoutError")
     with pytest.raises(TimeoutError), journal.entry("group", 5):

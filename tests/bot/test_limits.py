@@ -27,8 +27,8 @@ def one_dyno(request):
     return limits
 
 
-async def photo(limits: Limits, sender: int) -> None:
-    async with limits.user(sender):
+async def photo(limits: Limits, sender: int, photos: int = 1) -> None:
+    async with limits.user(sender, photos):
         pass
 
 
@@ -71,6 +71,20 @@ def test_one_person_s_photos_at_once_are_limited(one_dyno):
                 assert await refused(photo(limits, ANN)) == 0
                 await photo(limits, BOB)
             await photo(limits, ANN)
+
+    asyncio.run(scenario())
+
+
+def test_a_video_counts_as_several_photos_and_as_a_minute_s_at_most(one_dyno):
+    async def scenario():
+        async with one_dyno() as limits:
+            await photo(limits, ANN)
+            await photo(limits, ANN)
+            assert await refused(photo(limits, ANN, 4)) > 0
+            await photo(limits, ANN, 3)
+            await refused(photo(limits, ANN))
+            await photo(limits, BOB, 50)
+            await refused(photo(limits, BOB))
 
     asyncio.run(scenario())
 

@@ -3,6 +3,7 @@ import pytest
 from bot import replies
 from inference.errors import Reason
 from inference.faces import Age, BoundingBox, Emotion, Face, Gender, Keypoints
+from inference.people import Person
 
 
 def face(years: float = 31.0) -> Face:
@@ -35,8 +36,19 @@ def test_long_answers_keep_every_line_within_telegram_s_limits(count):
         assert len(f"{text}\n{following.splitlines()[0]}") > limit  # no message more than it takes
 
 
+def test_a_video_s_caption_has_a_line_for_each_person_by_its_number():
+    anna = Person(2, 9.0, "happy", 0.8, (("surprise", 3.4),), Gender(0.98), Age(30, 25, 36))
+    bob = Person(5, 4.0, "neutral", 1.0, (), Gender(0.1), Age(12, 9, 16))
+    assert replies.summaries([anna, bob]) == [
+        "2. mostly happy, surprised at 0:03; woman, about 30\n5. neutral; boy, about 12"
+    ]
+
+
 def test_every_reason_has_words():
     assert set(replies.REFUSALS) == set(Reason)
+    for reason in Reason:
+        assert "{" not in replies.refusal(reason, 20)
+    assert "20 seconds" in replies.refusal(Reason.VIDEO_TOO_LONG, 20)
 
 
 def test_texts_fit_telegram_s_limits():

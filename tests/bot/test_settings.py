@@ -49,6 +49,7 @@ def test_the_secret_is_derived_from_the_token_where_none_is_set(monkeypatch):
         ("PORT", "70000"),
         ("LOG_LEVEL", "LOUD"),
         ("INFERENCE_PROCESSES", "0"),
+        ("VIDEO_SECONDS", "0.5"),
         ("PHOTO_SECONDS", "60"),
         ("MAX_IN_FLIGHT", "1000"),
         ("OPERATOR_CONTACT", "x" * 201),

@@ -17,6 +17,7 @@ UPLOAD_BYTES = 50 * 2**20
 DOWNLOAD_BYTES = 20 * 2**20
 PHOTO_SIDES = 10_000  # pixels, width + height
 PHOTO_RATIO = 20  # of the longer side to the shorter
+VIDEO_NOTE = 640  # pixels, its diameter
 SECRET = 256  # characters
 CONNECTIONS = 100  # of a webhook
 POLL = 50  # seconds

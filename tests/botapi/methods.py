@@ -25,7 +25,12 @@ ACTIONS = (
     *("typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice"),
     *("upload_document", "choose_sticker", "find_location", "record_video_note", "upload_video_note"),
 )
-FOLDERS = {"document": "documents", "animation": "animations", "video": "videos"}
+FOLDERS = {
+    "document": "documents",
+    "animation": "animations",
+    "video": "videos",
+    "video_note": "video_notes",
+}
 
 
 @dataclass(frozen=True)
@@ -215,6 +220,11 @@ class Methods:
     def send_video(self, parameters: Parameters) -> Json:
         return self._send_medium("sendVideo", "video", parameters)
 
+    def send_video_note(self, parameters: Parameters) -> Json:
+        for name in ("caption", "parse_mode", "caption_entities"):  # which a video note has not
+            parameters.strings.pop(name, None)
+        return self._send_medium("sendVideoNote", "video_note", parameters)
+
     def send_media_group(self, parameters: Parameters) -> list[Json]:
         items = parameters.json("media", list, required=True)
         if len(items) > limits.ALBUM[-1]:
@@ -357,6 +367,11 @@ class Methods:
         stored |= {"file_name": upload.file_name, "mime_type": upload.mime_type}
         if kind == "document":
             return {"document": stored}
+        if kind == "video_note":
+            length, duration = (int(details.get(name) or 0) for name in ("length", "duration"))
+            if not 0 <= length <= limits.VIDEO_NOTE:
+                raise bad_request("wrong video note length")
+            return {"video_note": stored | {"length": length, "duration": duration}}
         shape = {name: int(details.get(name) or 0) for name in ("width", "height", "duration")}
         content = {kind: stored | shape}
         return content | {"document": stored} if kind == "animation" else content

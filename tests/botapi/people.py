@@ -96,12 +96,31 @@ class People(World):
         return self.send(chat_id, user=user, sticker=sticker)
 
     def send_video(
-        self, chat_id: int, data: bytes = b"video", caption: str | None = None, user: int | None = None
+        self,
+        chat_id: int,
+        data: bytes = b"video",
+        caption: str | None = None,
+        user: int | None = None,
+        duration: int = 5,
     ) -> Json:
-        """A video, by its word: the bytes are not looked at."""
-        video = {"duration": 5, "width": 640, "height": 360, "mime_type": "video/mp4"}
+        """A video of so many seconds, by its word: the bytes are not looked at."""
+        video = {"duration": duration, "width": 640, "height": 360, "mime_type": "video/mp4"}
         video |= self.store(data, "videos", ".mp4", "video/mp4", "video.mp4")
         return self._send_captioned(chat_id, caption, None, None, user, video=video)
+
+    def send_video_note(self, chat_id: int, data: bytes, user: int | None = None, duration: int = 5) -> Json:
+        """A video message, likewise."""
+        stored = self.store(data, "video_notes", ".mp4", "video/mp4", "note.mp4")
+        return self.send(chat_id, user=user, video_note={"duration": duration, "length": 384} | stored)
+
+    def send_animation(
+        self, chat_id: int, data: bytes, mime_type: str = "video/mp4", user: int | None = None
+    ) -> Json:
+        """A GIF, of which Telegram mostly makes an MP4, likewise; older programs see a document."""
+        file = {"file_name": "smile.gif.mp4", "mime_type": mime_type}
+        file |= self.store(data, "animations", ".mp4", mime_type, "smile.gif.mp4")
+        animation = file | {"width": 512, "height": 512, "duration": 1}
+        return self.send(chat_id, user=user, animation=animation, document=file)
 
     def send_voice(self, chat_id: int, data: bytes = b"voice", user: int | None = None) -> Json:
         """A voice message, likewise."""

@@ -22,7 +22,7 @@ NOT_BY_DEFAULT = {"chat_member", "message_reaction", "message_reaction_count"}  
 
 @dataclass(frozen=True)
 class Media:
-    """A file the bot sent: photo, document, animation or video."""
+    """A file the bot sent: photo, document, animation, video or video_note."""
 
     kind: str
     data: bytes

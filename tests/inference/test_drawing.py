@@ -259,6 +259,18 @@ def test_labels_are_written_in_ink_on_the_colour_of_their_box():
     assert (drawn[180:340, 285:415] == colour).all(axis=2).sum() > 300  # the line of the box
 
 
+def test_a_face_that_is_followed_keeps_its_number_and_its_colour():
+    image, faces = photo(640, 480), [face(100, 200, 100, 120), face(400, 200, 100, 120)]
+    labels = place(faces, 640, 480, [9, 12])
+    assert [label.text.split()[0] for label in labels] == ["9", "12"]
+    colours = [ImageColor.getrgb(name) for name in PALETTE]
+    for numbers in ([9, 12], [12, 9]):
+        drawn = draw(image, faces, numbers)
+        for number, left in zip(numbers, (85, 385), strict=True):
+            colour = colours[(number - 1) % 7]
+            assert (drawn[180:340, left : left + 130] == colour).all(axis=2).sum() > 300
+
+
 def test_neighbours_have_different_colours():
     few = [face(90 * column, 0, 60, 80) for column in range(7)]
     assert len(set(drawing._colours(few))) == 7

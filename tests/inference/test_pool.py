@@ -13,6 +13,7 @@ import inference.pool
 from inference.errors import PhotoError, Reason
 from inference.faces import Face
 from inference.pool import AnalysisError, Pool
+from tests import videos
 
 
 def encode(image: np.ndarray) -> bytes:
@@ -57,6 +58,39 @@ def test_photos_go_in_and_faces_come_out(run, pool, astronaut):
     assert 1050 < face.box.x < 1130  # in pixels of the photo as sent, not of the one shrunk for the analysis
     assert Image.open(io.BytesIO(analysis.jpeg)).size == (2560, 2560)
     assert set(analysis.seconds) == {"wait", "decode", "detect", "attributes", "draw"}
+
+
+def test_videos_go_in_and_come_out_and_photos_that_come_meanwhile_go_first(run, pool, astronaut):
+    video, order = videos.encode(videos.moving(24)[0], 12), []
+
+    async def film(name: str):
+        result = await pool.video(video, 20, 60)
+        order.append(name)
+        return result
+
+    async def photo():
+        result = await pool.analyze(encode(astronaut))
+        order.append("photo")
+        return result
+
+    async def scenario():
+        films = [asyncio.create_task(film(name)) for name in ("first", "second")]
+        await asyncio.sleep(0.3)  # the first is being worked on
+        photos = [asyncio.create_task(photo()) for _ in range(2)]
+        return await asyncio.gather(*films, *photos)
+
+    first, *_ = run(scenario())
+    assert order == ["photo", "photo", "first", "second"]
+    (person,) = first.people
+    assert (person.emotion, person.gender.label) == ("happy", "female")
+    assert (first.width, first.height) == (384, 384)
+    assert set(first.seconds) == {"wait", "decode", "look", "draw", "encode"}
+    with pytest.raises(PhotoError) as refused:
+        run(pool.video(video, 0.2, 60))
+    assert refused.value.reason is Reason.VIDEO_TOO_LONG
+    with pytest.raises(TimeoutError):  # the answer would come too late
+        run(pool.video(video, 20, 1))
+    assert len(run(pool.analyze(encode(astronaut))).faces) == 1
 
 
 def test_sigterm_to_every_process_stops_no_photo(run, pool, astronaut):

@@ -1,0 +1,117 @@
+"""Frames of a video -> the faces in each, followed through time."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from math import inf
+from typing import NamedTuple
+
+import numpy as np
+
+from inference.analyzer import FaceAnalyzer
+from inference.drawing import draw
+from inference.faces import BoundingBox, Face, Keypoints
+from inference.footage import EARLY_SECONDS, Picture
+from inference.tracking import Track, Tracker, mix
+
+LOOKS = 10  # frames a second that are looked at, at most
+REST_SECONDS = 0.5  # of the video between two of them, at most
+HEAD_START = 1.0  # seconds of the video for which there is time before it begins
+LOOKING_SHARE = 0.8  # of the time for the video, which may be spent before looking is put off
+
+
+class Shot(NamedTuple):
+    """A frame of a video with its faces.
+
+    image: (height, width, 3) uint8 RGB.
+    seconds: from the start of the video.
+    tracks: the faces, in the order of their numbers, in pixels of `image`.
+    seen: whether they were looked for in this very frame; else their places lie between those of the
+        frames around it.
+    """
+
+    image: np.ndarray
+    seconds: float
+    tracks: list[Track]
+    seen: bool
+
+
+class Pace:
+    """How much is done of a video, so that it is through within a certain time."""
+
+    def __init__(self, length: float = inf, budget: float = inf) -> None:
+        """
+        Args:
+            length: of the video, seconds.
+            budget: seconds that it should take from now on.
+        """
+        self._start = time.perf_counter()
+        self._rate = budget / (length + HEAD_START) if budget < inf else inf
+
+    def late(self, seconds: float, share: float = 1.0) -> bool:
+        """Whether more than a share of the time is gone that there was up to a time of the video."""
+        return time.perf_counter() - self._start > share * self._rate * (seconds + HEAD_START)
+
+
+def follow(
+    frames: Iterable[Picture], analyzer: FaceAnalyzer, pace: Pace, lap: Callable[[str], None]
+) -> Iterator[Shot]:
+    """Look for faces in some of the frames, and follow them through all.
+
+    Args:
+        frames: in the order of time.
+        pace: says how often to look.
+        lap: told of each stage that is over: decode and look.
+
+    Yields:
+        All frames, in the order of time, some frames after they came.
+    """
+    tracker, before = Tracker(), None
+    between: list[Picture] = []  # since then
+    for frame in frames:
+        lap("decode")
+        rest = inf if before is None else frame.seconds - before.seconds
+        late = pace.late(frame.seconds, LOOKING_SHARE)
+        if rest < (REST_SECONDS if late else 1 / LOOKS) - EARLY_SECONDS:
+            between.append(frame)
+            continue
+        faces = analyzer.glance(frame.image)
+        lap("look")
+        shot = Shot(*frame, tracker.update(faces, frame.seconds), True)
+        for each in between:
+            yield _between(before, shot, each)
+        yield shot
+        before, between = shot, []
+    for frame in between:
+        yield Shot(*frame, before.tracks, False)
+
+
+def annotate(shot: Shot) -> np.ndarray:
+    """The frame with its faces drawn, (height, width, 3) uint8 RGB."""
+    numbers = [track.number for track in shot.tracks]
+    return draw(shot.image, [track.face for track in shot.tracks], numbers)
+
+
+def _between(before: Shot, after: Shot, frame: Picture) -> Shot:
+    """A frame between two that were looked at: faces of both move evenly, others come and go half way."""
+    share = (frame.seconds - before.seconds) / (after.seconds - before.seconds)
+    old, new = ({track.number: track for track in shot.tracks} for shot in (before, after))
+    tracks = []
+    for number in sorted(old.keys() | new.keys()):
+        if number in old and number in new:
+            tracks.append(Track(number, _move(old[number].face, new[number].face, share)))
+        elif number in (old if share < 0.5 else new):
+            tracks.append((old | new)[number])
+    return Shot(*frame, tracks, False)
+
+
+def _move(face: Face, later: Face, share: float) -> Face:
+    """A face on its way to where it is later, at a share of that way, 0 to 1; still as it looked before."""
+    box = mix(_values(face.box), _values(later.box), share)
+    pairs = zip(_values(face.keypoints), _values(later.keypoints), strict=True)
+    keypoints = (mix(point, there, share) for point, there in pairs)
+    return replace(face, box=BoundingBox(*box), keypoints=Keypoints(*keypoints))
+
+
+def _values(fields: BoundingBox | Keypoints) -> list:
+    return [getattr(fields, name) for name in fields.__slots__]

@@ -1,0 +1,264 @@
+import io
+from contextlib import suppress
+from itertools import pairwise
+from math import inf
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from inference import footage, memory
+from inference.errors import PhotoError, Reason
+from inference.footage import Reader, Writer
+from tests.videos import TONE, encode
+
+RED, GREEN, BLUE = (220, 20, 20), (20, 200, 20), (20, 20, 220)
+
+
+def flag(width: int = 96, height: int = 64, frames: int = 25) -> list[np.ndarray]:
+    """Green and blue halves with a red corner at the top left; a white bar moves from left to right."""
+    image = np.empty((height, width, 3), np.uint8)
+    image[:, : width // 2], image[:, width // 2 :] = GREEN, BLUE
+    image[: height // 2, : width // 4] = RED
+    result = []
+    for number in range(frames):
+        moved = image.copy()
+        at = (width - 8) * number // max(1, frames - 1)
+        moved[-height // 8 :, at : at + 8] = 255
+        result.append(moved)
+    return result
+
+
+def rewrite(data: bytes, late=lambda seconds: False) -> tuple[bytes, list[float], Reader]:
+    """Read a video and write it again -> the MP4, the times of its frames, the reader."""
+    reader, target = Reader(data, 20), io.BytesIO()
+    writer, times = Writer(target, reader.sound), []
+    for picture in reader.frames(writer.hear, late):
+        writer.show(picture.image, picture.seconds)
+        times.append(picture.seconds)
+    writer.close()
+    return target.getvalue(), times, reader
+
+
+def refusal(data: bytes, longest: float = 20) -> Reason:
+    with pytest.raises(PhotoError) as refused:
+        list(Reader(data, longest).frames())
+    return refused.value.reason
+
+
+def pitch(stream_of: bytes) -> float:
+    """The loudest frequency of its sound, Hz."""
+    with av.open(io.BytesIO(stream_of)) as file:
+        rate = file.streams.audio[0].rate
+        samples = np.concatenate([frame.to_ndarray().mean(0) for frame in file.decode(audio=0)])
+    return np.abs(np.fft.rfft(samples)).argmax() * rate / len(samples)
+
+
+def near(pixel: np.ndarray, colour: tuple[int, int, int]) -> bool:
+    return np.abs(pixel.astype(int) - colour).max() < 60
+
+
+@pytest.mark.parametrize(
+    ("source", "rate"),
+    [
+        ({"sound": "aac"}, 25),
+        ({"codec": "libvpx", "container": "webm", "sound": "libopus"}, 25),
+        ({"codec": "mjpeg", "container": "avi", "sound": "pcm_s16le"}, 25),
+        ({"codec": "libx265", "container": "matroska", "sound": "mp3"}, 25),
+        ({"codec": "gif", "container": "gif"}, 20),
+    ],
+    ids=["mp4", "webm", "avi", "mkv", "gif"],
+)
+def test_whatever_comes_in_an_mp4_that_plays_everywhere_comes_out(source, rate):
+    frames = flag(frames=2 * rate)
+    data, times, reader = rewrite(encode(frames, rate, **source))
+    assert (reader.width, reader.height, len(times)) == (96, 64, 2 * rate)
+    assert times == pytest.approx(np.arange(2 * rate) / rate, abs=0.011)
+    assert data.index(b"moov") < data.index(b"mdat")  # plays while it loads
+    with av.open(io.BytesIO(data)) as file:
+        video = file.streams.video[0]
+        assert (video.codec_context.name, video.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert file.duration / av.time_base == pytest.approx(2, abs=0.1)
+        written = [frame.to_ndarray(format="rgb24") for frame in file.decode(video)]
+    assert len(written) == 2 * rate
+    for before, after in zip(frames[::10], written[::10]):
+        assert np.abs(before.astype(int) - after).mean() < 12
+    sound = source.get("sound")
+    assert (reader.sound is not None) == (sound is not None)
+    if sound:
+        assert pitch(data) == pytest.approx(TONE, abs=3)
+        with av.open(io.BytesIO(data)) as file:
+            assert file.streams.audio[0].codec_context.name == ("mp3float" if sound == "mp3" else "aac")
+            assert float(file.streams.audio[0].duration * file.streams.audio[0].time_base) > 1.9
+
+
+@pytest.mark.parametrize("turn", [90, 180, -90])
+def test_a_video_taken_sideways_is_turned_upright(turn):
+    reader = Reader(encode(flag(frames=2), turn=turn))
+    (image, _), *_ = reader.frames()
+    expected = np.rot90(flag()[0], turn // 90)
+    assert image.shape == expected.shape
+    assert (reader.height, reader.width) == expected.shape[:2]
+    height, width = image.shape[:2]
+    for y, x in ((5, 5), (5, width - 6), (height - 20, 5), (height - 20, width - 6)):
+        assert near(image[y, x], tuple(expected[y, x]))
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"), [((1280, 720), (640, 360)), ((722, 1282), (360, 640)), ((98, 66), (98, 66))]
+)
+def test_large_videos_are_shrunk_to_even_sides(size, fitted):
+    (image, _), *_ = Reader(encode(flag(*size, frames=1))).frames()
+    assert image.shape == (fitted[1], fitted[0], 3)
+    assert image.flags.c_contiguous
+
+
+def test_frames_beyond_thirty_a_second_are_left_out_and_more_in_a_hurry():
+    fast = encode(flag(frames=120), 120)
+    _, times, _ = rewrite(fast)
+    assert len(times) == 30
+    assert min(later - earlier for earlier, later in pairwise(times)) > 0.03
+    _, times, _ = rewrite(fast, late=lambda seconds: seconds > 0.5)
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    assert max(gaps[:14]) < 0.04
+    assert 0.09 < min(gaps[16:-1]) <= max(gaps[16:-1]) < 0.15
+
+
+def test_sound_stays_with_the_picture_in_a_recording_that_starts_late():
+    """As one that was cut out of a longer one."""
+    target, source = io.BytesIO(), av.open(io.BytesIO(encode(flag(), sound="aac")))
+    with av.open(target, "w", "matroska") as file:
+        streams = {stream: file.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                late = round(100 / packet.time_base)
+                packet.dts, packet.pts, packet.stream = (
+                    packet.dts + late,
+                    packet.pts + late,
+                    streams[packet.stream],
+                )
+                file.mux(packet)
+    data, times, _ = rewrite(target.getvalue())
+    assert times[0] == pytest.approx(0, abs=0.05)
+    with av.open(io.BytesIO(data)) as file:
+        starts = [float(stream.start_time * stream.time_base) for stream in file.streams]
+        assert starts == pytest.approx([0, 0], abs=0.05)
+
+
+def test_the_last_picture_of_a_slide_show_stays_as_long_as_before():
+    data, times, _ = rewrite(encode(flag(frames=3), 1, codec="gif", container="gif"))
+    assert times == pytest.approx([0, 1, 2, 2.967], abs=0.01)
+    with av.open(io.BytesIO(data)) as file:
+        assert file.duration / av.time_base == pytest.approx(3, abs=0.05)
+
+
+def test_a_gif_of_one_picture_is_none_that_moves():
+    stream = io.BytesIO()
+    Image.fromarray(flag()[0]).save(stream, "GIF")
+    assert refusal(stream.getvalue()) is Reason.STILL
+
+
+def test_the_first_half_of_a_file_is_played():
+    data, _, _ = rewrite(encode(flag(320, 240, 50)))
+    times = [seconds for _, seconds in Reader(data[: len(data) * 2 // 3]).frames()]
+    assert 5 < len(times) < 50
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", Reason.EMPTY),
+        (bytes(20 * 2**20 + 1), Reason.TOO_MANY_BYTES),
+        (b"just words" * 100, Reason.NOT_A_VIDEO),
+        (b"ffconcat version 1.0\nfile /etc/hostname\n", Reason.NOT_A_VIDEO),
+        (b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:1/a.ts\n", Reason.NOT_A_VIDEO),
+        (b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom", Reason.NOT_A_VIDEO),
+    ],
+    ids=["empty", "large", "words", "concat", "playlist", "head"],
+)
+def test_files_that_are_no_videos_are_refused(data, reason):
+    assert refusal(data) is reason
+
+
+def test_pictures_and_sound_alone_are_no_videos():
+    jpeg = io.BytesIO()
+    Image.fromarray(flag()[0]).save(jpeg, "JPEG")
+    assert refusal(jpeg.getvalue()) is Reason.NOT_A_VIDEO
+    target = io.BytesIO()
+    with av.open(target, "w", "mp4") as file:
+        tone = file.add_stream("aac", 44_100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 44_100), np.int16), "s16", "mono")
+        frame.sample_rate = 44_100
+        file.mux(tone.encode(frame))
+        file.mux(tone.encode())
+    assert refusal(target.getvalue()) is Reason.NOT_A_VIDEO
+
+
+def test_a_codec_that_nobody_uses_is_not_even_tried():
+    assert refusal(encode(flag(frames=3), codec="ffv1", container="matroska")) is Reason.NOT_A_VIDEO
+
+
+@pytest.mark.parametrize(
+    ("size", "reason"),
+    [((8, 64), Reason.TOO_SMALL), ((1000, 32), Reason.TOO_LONG), ((4100, 2400), Reason.VIDEO_TOO_LARGE)],
+)
+def test_sizes_out_of_bounds_are_refused(size, reason):
+    assert refusal(encode(flag(*size, frames=1))) is reason
+
+
+def test_a_small_file_of_many_pixels_takes_no_memory():
+    """2 kB that take 600 MB to decode."""
+    gif = encode(flag(64, 64, 3), codec="gif", container="gif")
+    huge = gif[:6] + (12_000).to_bytes(2, "little") * 2 + gif[10:]
+    with memory.at_most(100 * 2**20):
+        assert refusal(huge) is Reason.VIDEO_TOO_LARGE
+
+
+def test_long_videos_are_refused_by_their_header_and_without_one():
+    slow = flag(32, 32, 22)
+    assert refusal(encode(slow, 1)) is Reason.VIDEO_TOO_LONG
+    live = encode(slow, 1, codec="libvpx", container="webm", options={"live": "1"})
+    reader = Reader(live, 20)
+    assert reader.seconds == 20  # it does not say
+    times = []
+    with pytest.raises(PhotoError) as refused:
+        times.extend(seconds for _, seconds in reader.frames())
+    assert refused.value.reason is Reason.VIDEO_TOO_LONG
+    assert Reader(live, inf).seconds == inf
+    assert len(list(Reader(live).frames())) == 22
+
+
+def test_more_frames_than_any_camera_makes_are_refused(monkeypatch):
+    monkeypatch.setattr(footage, "MAX_PACKETS", 50)
+    assert refusal(encode(flag(32, 32, 120), 100), longest=2) is Reason.VIDEO_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "source",
+    [{"sound": "aac"}, {"codec": "libvpx", "container": "webm"}, {"codec": "gif", "container": "gif"}],
+)
+def test_damage_does_no_more_than_a_refusal(source):
+    whole = encode(flag(64, 48, 10), 10, **source)
+    random = np.random.default_rng(0)
+    played = 0
+    for _ in range(40):
+        data = bytearray(whole)
+        for at in random.integers(0, len(data), 8):
+            data[at] = random.integers(256)
+        with suppress(PhotoError):
+            played += len(rewrite(bytes(data[: random.integers(len(data) // 2, len(data))]))[1])
+    assert played > 20
+
+
+def test_a_file_is_written_as_well(tmp_path):
+    source, target = tmp_path / "http:a.mp4", tmp_path / "b.mp4"  # a name that is like an address
+    source.write_bytes(encode(flag(), sound="aac"))
+    reader = Reader(source)
+    writer = Writer(target, reader.sound)
+    for picture in reader.frames(writer.hear):
+        writer.show(picture.image, picture.seconds)
+    writer.close()
+    data = target.read_bytes()
+    assert data.index(b"moov") < data.index(b"mdat")
+    assert len(list(Reader(data).frames())) == 25

@@ -1,0 +1,223 @@
+import csv
+import time
+from itertools import pairwise
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+import inference.__main__
+import inference.analyzer
+from inference.faces import EMOTIONS, BoundingBox
+from inference.footage import Picture
+from inference.people import Census
+from inference.tracking import overlap
+from inference.video import Pace, Shot, annotate, follow
+from inference.words import sum_up
+from tests.videos import encode, moving, place
+
+RATE = 25
+
+
+def pictures(images: list[np.ndarray], rate: float = RATE):
+    """The images as they come from a file."""
+    return (Picture(image, number / rate) for number, image in enumerate(images))
+
+
+def shots(analyzer, images: list[np.ndarray], pace: Pace | None = None) -> list[Shot]:
+    return list(follow(pictures(images), analyzer, pace or Pace(), lambda stage: None))
+
+
+@pytest.fixture(scope="module")
+def clip():
+    """Two seconds of the portrait, crossing the picture and coming nearer; and where its face is."""
+    return moving(2 * RATE)
+
+
+@pytest.fixture(scope="module")
+def followed(analyzer, clip):
+    return shots(analyzer, clip[0])
+
+
+def test_the_box_follows_the_face_in_every_frame_under_one_number(clip, followed):
+    assert [shot.seconds for shot in followed] == [number / RATE for number in range(2 * RATE)]
+    for shot, image, face in zip(followed, *clip, strict=True):
+        (track,) = shot.tracks
+        assert track.number == 1
+        assert overlap(track.face.box, face) > 0.7
+        assert np.array_equal(shot.image, image)
+
+
+def test_frames_between_are_not_looked_at_and_boxes_move_evenly(followed):
+    seen = [shot.seconds for shot in followed if shot.seen]
+    assert 15 <= len(seen) <= 20
+    assert min(later - earlier for earlier, later in pairwise(seen)) > 0.09
+    xs = [shot.tracks[0].face.box.x for shot in followed]
+    assert max(abs(later - earlier) for earlier, later in pairwise(xs)) < 12  # of about 5 a frame
+
+
+def test_people_are_told_apart_and_go_when_the_scene_changes(analyzer):
+    couple = np.hstack([place(0.6, -20, 10, 260, 300), place(0.5, 0, 40, 260, 300)])
+    nobody = np.full_like(couple, 90)
+    followed = shots(analyzer, [couple] * 20 + [nobody] * 15)
+    assert all([track.number for track in shot.tracks] == [1, 2] for shot in followed[:20])
+    assert all(track.face.box.x < 260 for shot in followed for track in shot.tracks if track.number == 1)
+    assert all(shot.tracks == [] for shot in followed[23:])
+    census = Census()
+    for shot in followed:
+        if shot.seen:
+            census.note(shot.tracks, shot.seconds)
+    first, second = census.people()
+    assert sum_up(first).startswith("happy; woman, about ")
+    assert (second.number, second.emotion) == (2, "happy")
+    assert first.seconds == pytest.approx(0.8, abs=0.15)
+
+
+def test_what_is_drawn_has_the_number_and_colour_of_the_track(followed):
+    shot = followed[10]
+    third = shot._replace(tracks=[type(shot.tracks[0])(3, shot.tracks[0].face)])
+    one, three = annotate(shot).astype(int), annotate(third).astype(int)
+    changed = np.abs(one - shot.image).max(axis=2) > 60
+    assert 300 < changed.sum() < 0.2 * changed.size
+    assert (np.abs(one - three).max(axis=2) > 60).sum() > 200  # another colour, another number
+
+
+class Slow:
+    """An analyzer, and a clock on which each look takes so many seconds and each frame a few more."""
+
+    def __init__(self, monkeypatch, look: float, frame: float) -> None:
+        self.now, self.looks, self._look, self._frame = 0.0, 0, look, frame
+        monkeypatch.setattr("inference.video.time.perf_counter", lambda: self.now)
+
+    def glance(self, image: np.ndarray) -> list:
+        self.now += self._look
+        self.looks += 1
+        return []
+
+    def pictures(self, seconds: int):
+        for number in range(30 * seconds):
+            self.now += self._frame
+            yield Picture(np.zeros((2, 2, 3), np.uint8), number / 30)
+
+
+@pytest.mark.parametrize(
+    ("look", "frame", "looks", "longest"),
+    [(0.02, 0.005, (190, 200), 8), (0.1, 0.01, (30, 60), 12), (0.1, 0.015, (38, 48), 13.5)],
+    ids=["fast", "slow", "slower"],
+)
+def test_who_has_no_time_looks_less_often(monkeypatch, look, frame, looks, longest):
+    """Twenty seconds of video, for which there are twelve."""
+    slow = Slow(monkeypatch, look, frame)
+    pace = Pace(20, 12)
+    followed = list(follow(slow.pictures(20), slow, pace, lambda stage: None))
+    assert len(followed) == 600
+    assert looks[0] <= slow.looks <= looks[1]
+    assert slow.now <= longest
+    gaps = [later - earlier for earlier, later in pairwise(shot.seconds for shot in followed if shot.seen)]
+    assert max(gaps) < 0.55
+    assert pace.late(20) == (longest > 12.6)
+
+
+def film(monkeypatch, analyzer, *arguments) -> int:
+    """The command line, with models that are loaded already."""
+    monkeypatch.setattr(inference.analyzer, "FaceAnalyzer", lambda: analyzer)
+    return inference.__main__.main(["--video", *map(str, arguments)])
+
+
+def test_the_command_line_writes_the_video_and_a_table(monkeypatch, analyzer, tmp_path, capsys):
+    images, faces = moving(RATE, 800)
+    source, target, table = tmp_path / "clip.mp4", tmp_path / "out.mp4", tmp_path / "faces.csv"
+    source.write_bytes(encode(images, RATE, sound="aac"))
+    assert film(monkeypatch, analyzer, source, "--output", target, "--csv", table) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    first, second = out.splitlines()
+    assert first == f"{source}: 1 person in 1.0 s"
+    assert second.startswith("  1. happy; woman, about ")
+    with table.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) >= 8
+    for row in rows:
+        assert (row["number"], row["gender"]) == ("1", "female")
+        assert sum(float(row[emotion]) for emotion in EMOTIONS) == pytest.approx(1, abs=0.001)
+        assert float(row["happy"]) > 0.5
+        assert float(row["age_low"]) <= float(row["age"]) <= float(row["age_high"])
+        box = BoundingBox(*(float(row[name]) for name in ("x", "y", "width", "height")))
+        assert overlap(box, faces[round(float(row["seconds"]) * RATE)]) > 0.7  # of the video as it was
+    with av.open(str(target)) as file:
+        assert [stream.type for stream in file.streams] == ["video", "audio"]
+        assert file.duration / av.time_base == pytest.approx(1, abs=0.1)
+        assert (file.streams.video[0].width, file.streams.video[0].frames) == (640, RATE)
+
+
+def test_the_command_line_tells_what_is_wrong(monkeypatch, analyzer, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("no video")
+    assert film(monkeypatch, analyzer, tmp_path / "notes.txt") == 1
+    assert film(monkeypatch, analyzer, tmp_path / "missing.mp4") == 1
+    assert film(monkeypatch, analyzer, "63") == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"{tmp_path}/notes.txt: not a video of a known format",
+        f"{tmp_path}/missing.mp4: No such file or directory",
+        "63: there is no such camera, or another program uses it",
+    ]
+    for wrong in (["a.mp4", "--json"], ["a.mp4", "--output", "./a.mp4"]):
+        with pytest.raises(SystemExit):
+            film(monkeypatch, analyzer, *wrong)
+
+
+class Camera:
+    """OpenCV's, as it would see the portrait, until Ctrl-C."""
+
+    def __init__(self, number: int) -> None:
+        self._images = iter(moving(15)[0])
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
+
+    def get(self, side: int) -> float:
+        return 384.0
+
+    def read(self) -> tuple[bool, np.ndarray]:
+        image = next(self._images, None)
+        time.sleep(0.03)
+        if image is None:
+            raise KeyboardInterrupt
+        return True, cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+
+
+def test_ctrl_c_ends_a_camera_and_keeps_what_was_written(monkeypatch, analyzer, tmp_path, capsys):
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    target, table = tmp_path / "out.mp4", tmp_path / "faces.csv"
+    assert film(monkeypatch, analyzer, "0", "--output", target, "--csv", table) == 0
+    out, _ = capsys.readouterr()
+    assert out.startswith("0: 1 person in ")
+    with av.open(str(target)) as file:
+        frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert 3 <= len(frames) <= 15
+    (face,) = analyzer.analyze(frames[0])  # in colours as they were
+    assert face.gender.label == "female"
+    assert len(table.read_text().splitlines()) >= 2
+
+
+def test_frames_of_a_stream_in_memory_are_never_all_held(analyzer):
+    """What waits to be drawn is what came since the last look."""
+    alive = 0
+
+    class Counted(np.ndarray):
+        def __del__(self):
+            nonlocal alive
+            alive -= 1
+
+    def source():
+        nonlocal alive
+        for number in range(60):
+            alive += 1
+            yield Picture(np.full((64, 64, 3), 90, np.uint8).view(Counted), number / 30)
+
+    most = 0
+    for _ in follow(source(), analyzer, Pace(), lambda stage: None):
+        most = max(most, alive)
+    assert most < 10
