@@ -114,10 +114,10 @@ def privacy(operator_contact: str) -> str:
     return (
         "Your photos and videos are analyzed in this bot's memory and forgotten as soon as you have the "
         "answer. They are never stored, never shown to anybody and never used for training. Nobody is "
-        "identified. /live sends a few frames of your camera a second, from when you start it until you stop "
-        "it or leave the page; they are treated likewise. What is logged: that a photo or a video came, when, "
-        "how long it took and how many faces it had, and how many frames a camera sent; no names, no texts, no "
-        "pictures. The chat itself is kept by Telegram, under Telegram's own terms.\n\n"
+        "identified. /live sends a few frames of your camera a second, from when you start it until you "
+        "stop it or leave the page; they are treated likewise. What is logged: that a photo or a video came, "
+        "when, how long it took and how many faces it had, and how many frames a camera sent; no names, no "
+        "texts, no pictures. The chat itself is kept by Telegram, under Telegram's own terms.\n\n"
         f"Whom to ask: {contact}."
     )
 
