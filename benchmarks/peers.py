@@ -118,7 +118,7 @@ class Peer:
         self._process.wait()
 
     def measure(self, method: str, photo, seconds: float) -> dict:
-        """Call one of its methods again and again, twice at least after one that is not counted.
+        """Call one of its methods again and again, once at least after a call that is not counted.
 
         Args:
             photo: (height, width, 3) uint8 RGB, or an encoded photo as bytes.
@@ -158,7 +158,7 @@ def _photo(data: bytes, shape: list[int] | None):
 def _repeat(call, photo, order: dict) -> dict:
     boxes, seconds = call(photo), []
     end = time.perf_counter() + order["limit"]
-    while len(seconds) < 2 or time.perf_counter() < end:
+    while not seconds or time.perf_counter() < end:
         start = time.perf_counter()
         call(photo)
         seconds.append(time.perf_counter() - start)

@@ -312,7 +312,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "dataset": "default: the task's own",
         "clean": CLEAN,
         "teacher": "folder of a finished fit or ensemble to learn from",
-        "pretrained": "file of a backbone's weights without its top; default: from scratch",
+        "pretrained": "file of weights to begin with, of a backbone without its top or of a model like ours",
     }
     defaults = {field.name: field.default for field in fields(Recipe)}
     for name, (values, text) in choices.items():

@@ -15,7 +15,7 @@ from training.baselines import BACKBONES, BASELINES, transfer
 from training.data import Faces, clean, dataset, locate
 from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
 from training.fitting import WEIGHT_DECAY, Crops, claim, fit
-from training.networks import AGES, residual
+from training.networks import AGES, grow, residual
 from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, rarity
 
 Located = tuple[Faces, np.ndarray]  # faces and their landmarks
@@ -48,7 +48,9 @@ class Recipe:
         mixup: alpha of the shares in which faces are mixed; 0 mixes none.
         clean: file of the names of the faces to fit to, as `inspect` writes it; None fits to all.
         teacher: folder of another fit, or ensemble, to learn from beside the labels.
-        unfrozen, pretrained: of baselines.transfer.
+        unfrozen: of baselines.transfer.
+        pretrained: file of weights to begin with: of a backbone, as baselines.transfer takes it, or of a model
+            like ours, such as a shipped one.
         precision: a dtype policy of Keras.
     """
 
@@ -251,7 +253,10 @@ def build(recipe: Recipe, task: Task, precision: str) -> keras.Model:
         return transfer(
             recipe.network, task.side, task.channels, task.heads, dropout, recipe.unfrozen, pretrained
         )
-    return residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks, dropout)
+    network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks, dropout)
+    if recipe.pretrained:
+        grow(network, keras.saving.load_model(recipe.pretrained, compile=False))
+    return network
 
 
 def divided(recipe: Recipe, task: Task, data: Path) -> tuple[Located, Located, Located]:

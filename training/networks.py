@@ -45,15 +45,16 @@ def residual(
 
 
 def grow(network: keras.Model, start: keras.Model) -> None:
-    """Give a network the weights of every layer that `start` has under the same name.
+    """Give a network the weights of every layer that `start` has under the same name, in the same shape.
 
     Where `network` has more blocks a stage, it computes at first what `start` does, since a new block
-    begins as the identity (Net2Net, Chen et al. 2016). Crops may differ in size, heads in number.
+    begins as the identity (Net2Net, Chen et al. 2016). Crops may differ in size, heads in number and size.
     """
-    known = {layer.name: layer for layer in start.layers}
+    known = {layer.name: layer.get_weights() for layer in start.layers}
     for layer in network.layers:
         if layer.name in known:
-            layer.set_weights(known[layer.name].get_weights())
+            if [weight.shape for weight in known[layer.name]] == [weight.shape for weight in layer.weights]:
+                layer.set_weights(known[layer.name])
         elif layer.name.endswith(LAST_OF_BLOCK):
             layer.gamma.assign(np.zeros(layer.gamma.shape))
 

@@ -13,7 +13,7 @@ from training.classes import names
 from training.comparison import compare
 from training.data import read_ferplus
 from training.ensemble import ensemble, voting_weights
-from training.experiment import Recipe, answers, probabilities, read, read_record, run, task_of
+from training.experiment import Recipe, answers, build, probabilities, read, read_record, run, task_of
 from training.export import read_comparison
 from training.fitting import claim
 from training.search import search, study_file
@@ -83,6 +83,17 @@ def test_the_saved_network_gives_the_figures_of_the_record(place, members):
     assert said.sum(axis=1) == pytest.approx(np.ones(105))
     accuracy = (said.argmax(axis=1) == valid[0].labels["votes"].argmax(axis=1)).mean()
     assert accuracy == pytest.approx(read_record(folder)["valid"]["accuracy"]["share"], abs=1e-4)
+
+
+def test_ours_begins_with_a_model_like_it_whose_head_may_have_other_classes():
+    start = Recipe("emotion", classes=7, precision="float32")
+    model = build(start, task_of(start), "float32")
+    model.save("start.keras")
+    recipe = Recipe("emotion", classes=4, pretrained="start.keras", precision="float32")
+    network = build(recipe, task_of(recipe), "float32")
+    kernels = [each.get_layer("stage3_block2_b").kernel.numpy() for each in (model, network)]
+    np.testing.assert_array_equal(*kernels)
+    assert network.output_shape == (None, 4)
 
 
 def test_members_vote_by_weights_and_teach_one_network(place, members):
