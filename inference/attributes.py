@@ -8,7 +8,7 @@ import numpy as np
 from inference.alignment import align, grey, standardize
 from inference.decoding import decode_age, sigmoid, softmax
 from inference.faces import ATTRIBUTES, Age, Emotion, Gender
-from inference.runtime import in_batches, tf
+from inference.runtime import folded, in_batches, tf
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 BATCHES = (16, 8, 4, 2, 1)  # crops a call; bounds memory on photos of crowds
@@ -32,7 +32,9 @@ class Attributes:
         records = {name: json.loads((weights / f"{name}.json").read_text()) for name in ATTRIBUTES}
         self._calibration = {name: record["calibration"] for name, record in records.items()}
         names = sorted({record["network"] for record in records.values()})
-        models = [tf.keras.models.load_model(weights / f"{name}.keras", compile=False) for name in names]
+        models = [
+            folded(tf.keras.models.load_model(weights / f"{name}.keras", compile=False)) for name in names
+        ]
         self._crops = [model.input_shape[2:] for model in models]  # side and channels
         self._outputs = [name for model in models for name in model.output_names]
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-__all__ = ["in_batches", "tf"]
+__all__ = ["folded", "in_batches", "tf"]
 
 MAX_PADDING = 0.25  # of a batch; beyond that, two smaller batches take less time
 
@@ -27,6 +27,34 @@ def _quiet() -> Iterator[None]:
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors only; read by TensorFlow when it is imported
 with _quiet():
     import tensorflow as tf
+
+
+def folded(model: tf.keras.Model) -> tf.keras.Model:
+    """The same network without batch normalizations, each being folded into the convolution before it.
+
+    In serving both are linear, and one takes a tenth less time than two.
+
+    Args:
+        model: whose every convolution `name` is without bias and has a normalization `name_norm` after it.
+    """
+
+    def make(layer: tf.keras.Layer) -> tf.keras.Layer:
+        bias = {"use_bias": True} if isinstance(layer, tf.keras.layers.Conv2D) else {}
+        return type(layer).from_config(layer.get_config() | bias)
+
+    def connect(layer: tf.keras.Layer, inputs, **options):
+        return inputs if isinstance(layer, tf.keras.layers.BatchNormalization) else layer(inputs, **options)
+
+    network = tf.keras.models.clone_model(model, clone_function=make, call_function=connect)
+    for layer in network.layers:
+        weights = model.get_layer(layer.name).get_weights()
+        if isinstance(layer, tf.keras.layers.Conv2D):
+            norm = model.get_layer(f"{layer.name}_norm")
+            gamma, beta, mean, variance = norm.get_weights()
+            scale = gamma / np.sqrt(variance + norm.epsilon)
+            weights = [weights[0] * scale, beta - mean * scale]
+        layer.set_weights(weights)
+    return network
 
 
 def in_batches(

@@ -49,8 +49,8 @@ class Recipe:
         clean: file of the names of the faces to fit to, as `inspect` writes it; None fits to all.
         teacher: folder of another fit, or ensemble, to learn from beside the labels.
         unfrozen: of baselines.transfer.
-        pretrained: file of weights to begin with: of a backbone, as baselines.transfer takes it, or of a model
-            like ours, such as a shipped one.
+        pretrained: file of weights to begin with, of a backbone, as baselines.transfer takes it, or of a
+            model like ours, such as a shipped one.
         precision: a dtype policy of Keras.
     """
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from inference.runtime import in_batches, tf
+from inference.attributes import WEIGHTS
+from inference.runtime import folded, in_batches, tf
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +31,14 @@ def test_less_than_the_smallest_batch_is_filled_up_to_it():
     run = in_batches(lambda one, other: [one + other], [tf.TensorSpec((2,))] * 2, (16, 4))
     ones = np.ones((1, 2), np.float32)
     np.testing.assert_array_equal(run(ones, ones)[0], [[2, 2]])
+
+
+@pytest.mark.parametrize("name", ["emotion", "traits"])
+def test_a_folded_network_answers_the_same_without_normalizations(name):
+    model = tf.keras.models.load_model(WEIGHTS / f"{name}.keras", compile=False)
+    network = folded(model)
+    crops = np.random.default_rng(0).normal(size=(3, *model.input_shape[1:])).astype(np.float32)
+    for one, other in zip(*(tf.nest.flatten(each(crops, training=False)) for each in (model, network))):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert not any(isinstance(layer, tf.keras.layers.BatchNormalization) for layer in network.layers)
+    assert network.output_names == model.output_names
