@@ -8,6 +8,7 @@ or `refused`. Each frame is a binary message, a JPEG or WebP, and has one text f
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -30,6 +31,7 @@ RATE = RateLimitItemPerSecond(4 * FRAMES_A_SECOND, 3)  # that it may send; the l
 FAILURES = RateLimitItemPerMinute(2)  # frames of one address that crash or hang their process
 SESSIONS_AN_ADDRESS = 2
 CONNECTIONS = 32  # at once, with those that come and go; each may hold some megabytes that wait to be read
+CONNECTIONS_AN_ADDRESS = 4
 GREETING_SECONDS = 10  # for the first message to come
 IDLE_SECONDS = 30  # without a frame; Heroku's router would close the connection after 55
 SEND_SECONDS = 10  # for the client to take an answer
@@ -65,7 +67,7 @@ class Live:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._door = asyncio.Semaphore(CONNECTIONS)
+        self._connections: Counter[str] = Counter()  # by address
         self._window = MovingWindowRateLimiter(MemoryStorage())
         self._waits: set[asyncio.Timeout] = set()  # for messages, one a session
         self._stopping = False
@@ -84,12 +86,16 @@ class Live:
         Args:
             address: of the client.
         """
-        if self._door.locked():
+        taken = self._connections
+        if taken.total() >= CONNECTIONS or taken[address] >= CONNECTIONS_AN_ADDRESS:
             await socket.close()  # before it is accepted, so that it is refused with 403
             return
-        async with self._door:
+        taken[address] += 1
+        try:
             await socket.accept()
             await self._serve(socket, address, pool)
+        finally:
+            taken -= Counter([address])  # and nothing stays of an address without any
 
     async def _serve(self, socket: WebSocket, address: str, pool: Pool) -> None:
         with journal.session() as session:
@@ -117,10 +123,8 @@ class Live:
             raise Ended("starting")
 
     def _may_enter(self, init_data: str) -> bool:
-        if not init_data:
-            return self._settings.live_open
         token = self._settings.token
-        return token is not None and is_genuine(init_data, token, time.time())
+        return self._settings.live_open or (token is not None and is_genuine(init_data, token, time.time()))
 
     @contextmanager
     def _place(self, address: str) -> Iterator[tuple[str, int]]:

@@ -177,22 +177,27 @@ class Pool:
         """
         end, number, worked = time.perf_counter() + seconds, next(self._numbers), 0.0
         part = SLICE_SECONDS if len(self._processes) == 1 else inf  # another process would not know it
+        film = None
         async with self._videos:
-            while worked < VIDEO_MOST_SECONDS:
-                process = await self._idle.get()
-                start = time.perf_counter()
-                left = end - start
-                if left < (0 if worked else VIDEO_LEAST_SECONDS):
-                    self._idle.put_nowait(process)
-                    raise TimeoutError
-                budget = min(VIDEO_SECONDS, VIDEO_SHARE * left)
-                most = left if part == inf else self._seconds
-                work = self._work(process, _film, number, data, longest, budget, part, seconds=most)
-                film = await asyncio.shield(self._keep(work))
-                worked += time.perf_counter() - start
-                if film is not None:
-                    wait = time.perf_counter() - end + seconds - worked
-                    return replace(film, seconds={"wait": wait} | film.seconds)
+            try:
+                while worked < VIDEO_MOST_SECONDS:
+                    process = await self._idle.get()
+                    start = time.perf_counter()
+                    left = end - start
+                    if left < (0 if worked else VIDEO_LEAST_SECONDS):
+                        self._idle.put_nowait(process)
+                        raise TimeoutError
+                    budget = min(VIDEO_SECONDS, VIDEO_SHARE * left)
+                    most = left if part == inf else self._seconds
+                    work = self._work(process, _film, number, data, longest, budget, part, seconds=most)
+                    film = await asyncio.shield(self._keep(work))
+                    worked += time.perf_counter() - start
+                    if film is not None:
+                        wait = time.perf_counter() - end + seconds - worked
+                        return replace(film, seconds={"wait": wait} | film.seconds)
+            finally:
+                if film is None:  # it was given up, and nobody else's video may come for hours
+                    self._keep(self._forget(number))
         raise AnalysisError("timed_out")
 
     async def frame(self, data: bytes) -> Frame:
@@ -251,6 +256,10 @@ class Pool:
             else:
                 self._idle.put_nowait(process)
                 return
+
+    async def _forget(self, number: int) -> None:
+        """Have a process drop what it keeps of a video."""
+        await self._work(await self._idle.get(), _drop, number)
 
     def _keep(self, work: Coroutine) -> asyncio.Task:
         """Run something that nobody may be waiting for."""
@@ -404,7 +413,8 @@ def _look(data: bytes) -> Frame:
     return Frame(photo.width, photo.height, _analyzer.glance(photo.image))
 
 
-_under_way: tuple[int, Iterator[Film | None]] = 0, iter(())  # the video that this process works on
+NO_VIDEO = 0, iter(())
+_under_way: tuple[int, Iterator[Film | None]] = NO_VIDEO  # the video that this process works on
 
 
 @_contained()
@@ -418,11 +428,17 @@ def _film(number: int, data: bytes, longest: float, budget: float, seconds: floa
     try:
         film = next(film for film in work if film or time.perf_counter() > end)
     except BaseException:
-        _under_way = 0, iter(())
+        _under_way = NO_VIDEO
         raise
     if film:
-        _under_way = 0, iter(())
+        _under_way = NO_VIDEO
     return film
+
+
+def _drop(number: int) -> None:
+    global _under_way
+    if _under_way[0] == number:
+        _under_way = NO_VIDEO
 
 
 def _shoot(data: bytes, longest: float, budget: float) -> Iterator[Film | None]:

@@ -5,6 +5,7 @@ import concurrent.futures
 import contextlib
 import json
 import re
+import socket
 import time
 from types import SimpleNamespace
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from bot import asgi, conversation, journal, live, replies
+from bot.live import CONNECTIONS_AN_ADDRESS, GREETING_SECONDS
 from bot.settings import FRAME_BYTES, Settings
 from inference.pool import AnalysisError
 from tests.bot.test_asgi import encode
@@ -169,9 +171,54 @@ def test_only_who_comes_from_telegram_may_come_in_where_it_is_not_open(bot):
         pass
 
 
-def test_init_data_is_never_taken_on_trust(service):
-    with dial(service) as stream:
-        assert greet(stream, opened())["reason"] == "unknown"  # without a token nothing can be checked
+def test_init_data_is_never_taken_on_trust():
+    closed = live.Live(SimpleNamespace(live_open=False, token=None))  # without a token nothing can be checked
+    assert not closed._may_enter(opened())
+
+
+def test_where_everybody_may_enter_a_page_that_telegram_opened_days_ago_may_too(service):
+    with session(service, init_data=opened(3 * 24 * 3600)):
+        pass
+
+
+def test_connections_of_one_address_are_few(bot):
+    with contextlib.ExitStack() as stack:
+        for _ in range(CONNECTIONS_AN_ADDRESS):
+            stack.enter_context(dial(bot, address="192.0.2.9"))
+        with pytest.raises(InvalidStatus, match="403"):
+            dial(bot, address="192.0.2.9").close()
+        with session(bot, "192.0.2.10", opened()):
+            pass
+    wait_for(lambda: _welcomed(bot, "192.0.2.9"))
+
+
+def _welcomed(bot: Service, address: str) -> bool:
+    try:
+        with session(bot, address, opened()):
+            return True
+    except InvalidStatus:
+        return False
+
+
+def test_who_pings_and_never_reads_is_cut_off(service):
+    """Else the answers would wait in memory, for as long as the client likes."""
+    address = urlsplit(service.url)
+    with socket.create_connection((address.hostname, address.port), 20) as client:
+        request = ["GET /live/stream HTTP/1.1", f"Host: {address.netloc}", "Upgrade: websocket"]
+        request += ["Connection: Upgrade", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {'A' * 22}=="]
+        client.sendall("\r\n".join([*request, "", ""]).encode())
+        assert client.recv(1000).startswith(b"HTTP/1.1 101")
+        pings = (b"\x89\xfd" + bytes(4) + bytes(125)) * 1000  # masked by zeros
+        start = time.monotonic()
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            _send_for(GREETING_SECONDS / 2, client, pings)  # not the end for want of a greeting
+        assert time.monotonic() - start < GREETING_SECONDS / 2
+
+
+def _send_for(seconds: float, client: socket.socket, data: bytes) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        client.sendall(data)
 
 
 def test_places_are_few_and_free_again_when_a_tab_is_gone(bot):

@@ -93,6 +93,25 @@ def test_videos_go_in_and_come_out_and_photos_that_come_meanwhile_go_first(run, 
     assert len(run(pool.analyze(encode(astronaut))).faces) == 1
 
 
+def test_nothing_is_kept_of_a_video_that_was_given_up(run, pool):
+    video = videos.encode(videos.moving(24)[0], 12)
+
+    async def scenario():
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await pool.video(video, 20, 60)
+        while pool._tasks:
+            await asyncio.sleep(0.05)
+        return await pool._work(await pool._idle.get(), video_under_way)
+
+    assert run(scenario()) == 0
+
+
+def video_under_way() -> int:
+    """The number of the video that this process works on; 0 if it does on none."""
+    return inference.pool._under_way[0]
+
+
 def test_sigterm_to_every_process_stops_no_photo(run, pool, astronaut):
     async def scenario():
         photo = asyncio.create_task(pool.analyze(encode(np.tile(astronaut, (3, 4, 1)))))
