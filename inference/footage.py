@@ -118,8 +118,8 @@ class Reader:
                     yield Picture(image, last)
         if last == -inf:
             raise PhotoError(Reason.BROKEN_VIDEO)
-        if last + 2 / FRAME_RATE < self.seconds < inf:  # once more, as it stays until the end
-            yield Picture(image, self.seconds - 1 / FRAME_RATE)
+        if last + 2 / FRAME_RATE < self._end < inf:  # once more, as it stays until the end
+            yield Picture(image, self._end - 1 / FRAME_RATE)
 
     def _look(self) -> None:
         """Refuse what is outside the limits, knowing only the header."""
@@ -142,10 +142,10 @@ class Reader:
         if context.width * context.height > MAX_PIXELS:
             raise PhotoError(Reason.VIDEO_TOO_LARGE)
         self._start = (self._container.start_time or 0) / av.time_base
-        end = (self._container.duration or inf) / av.time_base
+        self._end = (self._container.duration or inf) / av.time_base  # inf where nothing tells it
         if "matroska" in self._container.format.name:  # which counts from 0 on
-            end -= self._start
-        self.seconds = self._longest if end == inf else end
+            self._end -= self._start
+        self.seconds = self._longest if self._end == inf else self._end
         if self.seconds > self._longest + SPARE_SECONDS:
             raise PhotoError(Reason.VIDEO_TOO_LONG)
         known = [stream for stream in sound if stream.codec_context.codec.canonical_name in SOUND_CODECS]

@@ -153,6 +153,15 @@ def test_the_last_picture_of_a_slide_show_stays_as_long_as_before():
         assert file.duration / av.time_base == pytest.approx(3, abs=0.05)
 
 
+def test_a_recording_that_does_not_tell_its_length_ends_with_its_last_frame():
+    """As browsers write it, while they record."""
+    live = encode(flag(frames=50), codec="libvpx", container="webm", sound="libopus", options={"live": "1"})
+    data, times, _ = rewrite(live)
+    assert times == pytest.approx(np.arange(50) / 25, abs=0.011)
+    with av.open(io.BytesIO(data)) as file:
+        assert file.duration / av.time_base == pytest.approx(2, abs=0.1)
+
+
 def test_a_gif_of_one_picture_is_none_that_moves():
     stream = io.BytesIO()
     Image.fromarray(flag()[0]).save(stream, "GIF")
