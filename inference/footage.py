@@ -31,7 +31,9 @@ CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "gif")
 SOUND_CODECS = ("aac", "mp3", "opus", "vorbis", "flac", "alac", "ac3", "amr_nb", "pcm_s16le", "pcm_s16be")
 COPIED_SOUND = ("aac", "mp3")  # other sound becomes AAC, which all players of MP4 know
 
-ENCODER = {"preset": "veryfast", "crf": "23", "threads": "1"}  # more threads would take more memory
+BIT_RATE = 4_000_000  # bits a second, at most: a minute of film grain stays below 31 MB
+ENCODER = {"preset": "veryfast", "crf": "23", "maxrate": str(BIT_RATE), "bufsize": str(BIT_RATE)}
+ENCODER |= {"threads": "1"}  # more would take more memory
 TIME_BASE = Fraction(1, 90_000)  # seconds
 SOUND_RATE = 48_000  # samples a second, at most, of sound that becomes AAC
 

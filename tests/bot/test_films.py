@@ -112,6 +112,20 @@ def test_a_group_asks_for_it(telegram, silent):
     assert (answer.reply_to, re.fullmatch(SUMMARY, answer.text) is None) == (number, False)
 
 
+def test_a_video_that_telegram_takes_for_too_large_is_answered_as_text_and_once(telegram, clip, silent):
+    """The words in which Telegram's own server says so, and those of a proxy in front of it."""
+    other = PERSON + 2  # within what one person may send in a minute
+    for update, method, words in (
+        (telegram.send_video(other, clip), "sendVideo", "Request Entity Too Large"),
+        (telegram.send_video_note(other, silent), "sendVideoNote", "Content Too Large (413)"),
+    ):
+        telegram.fail(method, status=413, description=words)
+        (answer,) = answers(telegram, update)
+        assert answer.method == "sendMessage"
+        assert re.fullmatch(SUMMARY, answer.text)
+        assert answers(telegram, update) == []
+
+
 def test_what_can_t_be_answered_is_told(telegram):
     nobody = encode([np.full((64, 96, 3), 90, np.uint8)] * 5)
     long = encode([np.full((32, 32, 3), 90, np.uint8)] * 25, 1)

@@ -162,6 +162,16 @@ def test_a_recording_that_does_not_tell_its_length_ends_with_its_last_frame():
         assert file.duration / av.time_base == pytest.approx(2, abs=0.1)
 
 
+def test_the_file_stays_small_whatever_there_is_to_see():
+    """Nothing takes more room than noise."""
+    noise, target = np.random.default_rng(0), io.BytesIO()
+    writer = Writer(target)
+    for number in range(60):
+        writer.show(noise.integers(0, 256, (640, 640, 3), np.uint8), number / 30)
+    writer.close()
+    assert 8 * len(target.getvalue()) < footage.BIT_RATE * (2 + 1)  # it may begin with a second in store
+
+
 def test_a_gif_of_one_picture_is_none_that_moves():
     stream = io.BytesIO()
     Image.fromarray(flag()[0]).save(stream, "GIF")
