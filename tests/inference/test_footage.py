@@ -93,6 +93,49 @@ def test_whatever_comes_in_an_mp4_that_plays_everywhere_comes_out(source, rate):
             assert float(file.streams.audio[0].duration * file.streams.audio[0].time_base) > 1.9
 
 
+@pytest.mark.parametrize(
+    ("sound", "samples", "written"),
+    [
+        ("mp3", 8000, ("aac", 8000)),
+        ("mp3", 11_025, ("aac", 11_025)),
+        ("mp3", 16_000, ("mp3float", 16_000)),
+        ("pcm_s16le", 96_000, ("aac", 48_000)),
+        ("pcm_s16le", 22_254, ("aac", 22_050)),
+        ("pcm_s16le", 12_345, ("aac", 12_000)),
+        ("pcm_s16le", 5000, ("aac", 7350)),
+        ("ac3", 32_000, ("aac", 32_000)),
+    ],
+)
+def test_sound_of_any_rate_is_kept(sound, samples, written):
+    source = encode(flag(frames=50), codec="mjpeg", container="avi", sound=sound, samples=samples)
+    data, times, _ = rewrite(source)
+    assert len(times) >= 50
+    assert pitch(data) == pytest.approx(TONE, abs=3)
+    with av.open(io.BytesIO(data)) as file:
+        stream = file.streams.audio[0]
+        assert (stream.codec_context.name, stream.rate) == written
+        assert float(stream.duration * stream.time_base) == pytest.approx(2.05, abs=0.15)
+
+
+@pytest.mark.parametrize("sound", ["aac", "ac3"])
+def test_sound_that_changes_on_its_way_is_left_out_from_then_on(sound):
+    """Begins anew, or at another rate, as the one or the other damage has it."""
+    target = io.BytesIO()
+    first, second = (
+        Reader(encode(flag(), sound=sound, container="matroska", samples=samples))
+        for samples in (48_000, 32_000)
+    )
+    writer = Writer(target, first.sound)
+    for start, reader in ((0, first), (2, second)):
+        for picture in reader.frames(writer.hear):
+            writer.show(picture.image, start + picture.seconds)
+    writer.close()
+    with av.open(io.BytesIO(target.getvalue())) as file:
+        assert file.streams.video[0].frames >= 50
+        assert float(file.streams.audio[0].duration * file.streams.audio[0].time_base) > 0.9
+    assert pitch(target.getvalue()) == pytest.approx(TONE, abs=3)
+
+
 @pytest.mark.parametrize("turn", [90, 180, -90])
 def test_a_video_taken_sideways_is_turned_upright(turn):
     reader = Reader(encode(flag(frames=2), turn=turn))
