@@ -191,9 +191,13 @@ class Writer:
         Args:
             target: a file, or a stream in memory that can be read as well.
             sound: of the Reader whose packets `hear` will get.
+
+        Raises:
+            OSError: the file can't be written.
         """
         options = {"movflags": "faststart"}
         if isinstance(target, Path):
+            target.open("wb").close()  # FFmpeg opens it later, and then does not name it
             self._container = av.open(f"file:{target}", "w", "mp4", options)
         else:
             self._container = av.open(target, "w", "mp4", options, io_open=lambda *_: _Again(target))
