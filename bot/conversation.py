@@ -83,7 +83,7 @@ async def start(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 
 async def help(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """/help: what the bot can do and what the numbers mean."""
-    await _say(update.effective_message, replies.HELP)
+    await _say(update.effective_message, replies.help(context.bot_data["settings"].video_seconds))
 
 
 async def privacy(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
