@@ -61,6 +61,7 @@ AGAIN_SECONDS = 2  # before what must not be lost is sent once more
 API_SECONDS = 20  # that one call of the Bot API may take
 RETRY_SECONDS = (2, 10, 30)  # before an update that came by polling is worked on again
 NOBODY = ("chat not found", "not enough rights", "no rights", "chat_write_forbidden", "topic_closed")
+TOO_LARGE = "too large"  # of what was sent: error 413, which the library has no class for
 VIDEO_COST = 5  # photos that a video counts as, against the limits
 FILM_NAME = "faces.mp4"
 GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process
@@ -82,7 +83,7 @@ async def start(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 
 async def help(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """/help: what the bot can do and what the numbers mean."""
-    await _say(update.effective_message, replies.HELP)
+    await _say(update.effective_message, replies.help(context.bot_data["settings"].video_seconds))
 
 
 async def privacy(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -160,6 +161,8 @@ def _is_final(error: BaseException) -> bool:
 def is_temporary(error: BaseException) -> bool:
     """Whether the same update may succeed later, so that it should be delivered again."""
     if isinstance(error, BadRequest):  # which is a NetworkError to the library
+        return False
+    if isinstance(error, NetworkError) and TOO_LARGE in error.message.lower():
         return False
     return isinstance(error, NetworkError | RetryAfter | TimeoutError)
 
@@ -403,7 +406,10 @@ async def _present(
     caption, *rest = texts
     try:
         await _reply(send)
-    except BadRequest as error:  # a group may forbid photos and videos
+    except NetworkError as error:
+        if is_temporary(error):
+            raise
+        # A group may forbid photos and videos, or it is more than Telegram takes.
         log.warning("a picture was refused, and its answer goes as text: %s", error)
         await _say(message, caption)
     else:

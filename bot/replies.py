@@ -34,22 +34,6 @@ START_IN_A_GROUP = (
     "gender and age.\n\n"
     "/help explains the numbers, /privacy what happens to the photos and videos."
 )
-HELP = (
-    "Send a photo, or an image as a file (JPEG, PNG, WebP, HEIC, BMP, TIFF, GIF), up to 20 MB. "
-    "Sent as a file it keeps its full quality, which helps with small faces. Albums work too.\n\n"
-    "A short video, a video message or a GIF comes back with its faces marked, and with what each person "
-    "looked like most of the time, and when they looked different.\n\n"
-    "In a group, reply to a photo or a video with /analyze. Where I may read all messages, naming me in its "
-    "caption does it too.\n\n"
-    "/live opens your camera: the faces in it are marked as they change.\n\n"
-    "An answer such as\n"
-    "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
-    "reads: face 1, counted from the left; 93 % sure that it looks happy; 98 % sure that it is a woman; "
-    "about 31 years old, and between 26 and 37 in four cases of five.\n\n"
-    "I tell how a face looks in this one photo, not what somebody feels or who somebody is, and I am often "
-    "wrong: with small children, and with faces in the dark, covered, turned away or tiny. "
-    "Don't use my answers to decide anything about anybody."
-)
 NO_FACE = (
     "I found no face in this photo. Faces are found best from the front, in good light and not too small."
 )
@@ -89,9 +73,9 @@ REFUSALS = {
     Reason.EMPTY: "This file is empty. Please send it again.",
     Reason.NOT_AN_IMAGE: "This file is not an image that I can read. "
     "I can read JPEG, PNG, WebP, HEIC, BMP, TIFF and GIF.",
-    Reason.BROKEN: "This image is damaged, so I can't open it. Please send it again or try another one.",
-    Reason.TOO_SMALL: "This image is too small to see a face in it.",
-    Reason.TOO_LONG: "This image is far longer than it is wide. Please crop it around the people.",
+    Reason.BROKEN: "This file is damaged, so I can't open it. Please send it again or try another one.",
+    Reason.TOO_SMALL: "This picture is too small to see a face in it.",
+    Reason.TOO_LONG: "This picture is far longer than it is wide. Please crop it around the people.",
     Reason.TOO_MANY_PIXELS: "This image has too many pixels for me. Please shrink it and send it again.",
     Reason.TOO_MANY_BYTES: "This file is too large: 20 MB is the most I can take.",
     Reason.NOT_A_VIDEO: "This file is not a video that I can read. "
@@ -99,9 +83,35 @@ REFUSALS = {
     Reason.BROKEN_VIDEO: "This video is damaged, so I can't play it. Please try another one.",
     Reason.VIDEO_TOO_LONG: "This video is too long for me: {seconds} seconds is the most I can take. "
     "Please send a part of it.",
-    Reason.VIDEO_TOO_LARGE: "This video has too many pixels for me. Please send it in a lower quality.",
+    Reason.VIDEO_TOO_LARGE: "This video has too many pixels or frames for me. "
+    "Please send it in a lower quality.",
     Reason.STILL: "This animation is a single picture. Please send it as a photo.",
 }
+
+
+def help(video_seconds: float) -> str:
+    """The text of /help.
+
+    Args:
+        video_seconds: that a video may last.
+    """
+    return (
+        "Send a photo, or an image as a file (JPEG, PNG, WebP, HEIC, BMP, TIFF, GIF), up to 20 MB. "
+        "Sent as a file it keeps its full quality, which helps with small faces. Albums work too.\n\n"
+        f"A video, a video message or a GIF of up to {round(video_seconds)} seconds comes back with its "
+        "faces marked, and with what each person looked like most of the time, and when they looked "
+        "different.\n\n"
+        "In a group, reply to a photo or a video with /analyze. Where I may read all messages, naming me in "
+        "its caption does it too.\n\n"
+        "/live opens your camera: the faces in it are marked as they change.\n\n"
+        "An answer such as\n"
+        "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
+        "reads: face 1, counted from the left; 93 % sure that it looks happy; 98 % sure that it is a woman; "
+        "about 31 years old, and between 26 and 37 in four cases of five.\n\n"
+        "I tell how a face looks in this one photo, not what somebody feels or who somebody is, and I am "
+        "often wrong: with small children, and with faces in the dark, covered, turned away or tiny. "
+        "Don't use my answers to decide anything about anybody."
+    )
 
 
 def privacy(operator_contact: str) -> str:
@@ -141,14 +151,14 @@ def live_at(page: str) -> str:
 
 
 def slow_down(seconds: float) -> str:
-    """To who sends too many photos.
+    """To who sends too many photos or videos.
 
     Args:
         seconds: until the next one may come; 0 where it only has to wait for the answers to the others.
     """
     if not seconds:
-        return "I am still busy with your other photos. Please send this one again when you have the answers."
-    return f"That is a lot of photos! Please send the others again in {math.ceil(seconds)} seconds."
+        return "I am still busy with what you sent before. Please send this again when you have the answers."
+    return f"That is a lot in one minute! Please send the others again in {math.ceil(seconds)} seconds."
 
 
 def summary(faces: list[Face]) -> str:

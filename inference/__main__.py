@@ -30,8 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.video is not None:
         if options.paths or options.json or options.cropped:
             parser.error("--video goes with --output and --csv alone")
-        if options.output and options.output.resolve() == Path(options.video).resolve():
-            parser.error("--output would write over the video")
+        _check(parser, options)
         return _film(options)
     if options.csv:
         parser.error("--csv goes with --video")
@@ -115,12 +114,27 @@ def _analyze(analyzer, path: Path, name: Path, options: argparse.Namespace) -> d
     return result | {"lines": [describe(face) for face in faces]}
 
 
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """Refuse to write over the video, to one file twice, or where there is no folder."""
+    taken = {Path(options.video).resolve(): "the video"}
+    for name, target in (("--output", options.output), ("--csv", options.csv)):
+        if target is None:
+            continue
+        if target.resolve() in taken:
+            parser.error(f"{name} would write over {taken[target.resolve()]}")
+        if not target.parent.is_dir():
+            parser.error(f"{name} needs the folder {target.parent}, which does not exist")
+        taken[target.resolve()] = name
+
+
 def _film(options: argparse.Namespace) -> int:
-    """Analyze a video file, or a camera until Ctrl-C; 1 if it could not be read, else 0."""
+    """Analyze a video file, or a camera until Ctrl-C; 1 if it could not be read or written, else 0."""
     try:
         census, seconds = _record(options)
     except (PhotoError, OSError, MemoryError) as error:
-        print(f"{options.video}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
+        name = getattr(error, "filename", None) or options.video
+        name = name.removeprefix("file:")  # as FFmpeg was told
+        print(f"{name}: {getattr(error, 'strerror', None) or error}", file=sys.stderr)
         return 1
     people = census.people()
     print(f"{options.video}: {_count(len(people), 'person', 'people')} in {seconds:.1f} s")

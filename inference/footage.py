@@ -29,11 +29,15 @@ CONTAINERS = "mov,matroska,avi,gif"  # mov is MP4 too, and matroska is WebM
 BOUNDS = {"format_whitelist": CONTAINERS, "max_pixels": str(MAX_PIXELS)}  # before anything is decoded
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "gif")
 SOUND_CODECS = ("aac", "mp3", "opus", "vorbis", "flac", "alac", "ac3", "amr_nb", "pcm_s16le", "pcm_s16be")
-COPIED_SOUND = ("aac", "mp3")  # other sound becomes AAC, which all players of MP4 know
+# Of samples a second, at least, as MP4 takes it; other sound becomes AAC, which all players of MP4 know.
+COPIED_SOUND = {"aac": 0, "mp3": 16_000}
 
-ENCODER = {"preset": "veryfast", "crf": "23", "threads": "1"}  # more threads would take more memory
+BIT_RATE = 4_000_000  # bits a second, at most: a minute of film grain stays below 31 MB
+ENCODER = {"preset": "veryfast", "crf": "23", "maxrate": str(BIT_RATE), "bufsize": str(BIT_RATE)}
+ENCODER |= {"threads": "1"}  # more would take more memory
 TIME_BASE = Fraction(1, 90_000)  # seconds
 SOUND_RATE = 48_000  # samples a second, at most, of sound that becomes AAC
+SOUND_RATES = av.Codec("aac", "w").audio_rates  # likewise, all that there are
 
 
 class Picture(NamedTuple):
@@ -118,8 +122,8 @@ class Reader:
                     yield Picture(image, last)
         if last == -inf:
             raise PhotoError(Reason.BROKEN_VIDEO)
-        if last + 2 / FRAME_RATE < self.seconds < inf:  # once more, as it stays until the end
-            yield Picture(image, self.seconds - 1 / FRAME_RATE)
+        if last + 2 / FRAME_RATE < self._end < inf:  # once more, as it stays until the end
+            yield Picture(image, self._end - 1 / FRAME_RATE)
 
     def _look(self) -> None:
         """Refuse what is outside the limits, knowing only the header."""
@@ -142,10 +146,10 @@ class Reader:
         if context.width * context.height > MAX_PIXELS:
             raise PhotoError(Reason.VIDEO_TOO_LARGE)
         self._start = (self._container.start_time or 0) / av.time_base
-        end = (self._container.duration or inf) / av.time_base
+        self._end = (self._container.duration or inf) / av.time_base  # inf where nothing tells it
         if "matroska" in self._container.format.name:  # which counts from 0 on
-            end -= self._start
-        self.seconds = self._longest if end == inf else end
+            self._end -= self._start
+        self.seconds = self._longest if self._end == inf else self._end
         if self.seconds > self._longest + SPARE_SECONDS:
             raise PhotoError(Reason.VIDEO_TOO_LONG)
         known = [stream for stream in sound if stream.codec_context.codec.canonical_name in SOUND_CODECS]
@@ -187,22 +191,30 @@ class Writer:
         Args:
             target: a file, or a stream in memory that can be read as well.
             sound: of the Reader whose packets `hear` will get.
+
+        Raises:
+            OSError: the file can't be written.
         """
         options = {"movflags": "faststart"}
         if isinstance(target, Path):
+            target.open("wb").close()  # FFmpeg opens it later, and then does not name it
             self._container = av.open(f"file:{target}", "w", "mp4", options)
         else:
             self._container = av.open(target, "w", "mp4", options, io_open=lambda *_: _Again(target))
         self.width = self.height = 0
         self._picture = self._container.add_stream("libx264", FRAME_RATE, ENCODER)
         self._picture.codec_context.time_base = TIME_BASE
-        self._sound = None
-        self._copied = sound is not None and sound.codec_context.codec.canonical_name in COPIED_SOUND
+        self._sound, self._copied = None, False
+        if sound is not None:
+            context = sound.codec_context
+            self._copied = context.sample_rate >= COPIED_SOUND.get(context.codec.canonical_name, inf)
         if self._copied:
             self._sound = self._container.add_stream_from_template(sound)
         elif sound is not None:
-            self._sound = self._container.add_stream("aac", min(sound.codec_context.sample_rate, SOUND_RATE))
-            self._sound.codec_context.layout = "mono" if sound.codec_context.channels == 1 else "stereo"
+            most = min(context.sample_rate, SOUND_RATE)
+            rate = max((rate for rate in SOUND_RATES if rate <= most), default=min(SOUND_RATES))
+            self._sound = self._container.add_stream("aac", rate)
+            self._sound.codec_context.layout = "mono" if context.channels == 1 else "stereo"
         self._early: list[av.Packet] = []  # sound from before the first frame
 
     def show(self, image: np.ndarray, seconds: float) -> None:
@@ -224,23 +236,28 @@ class Writer:
             self.hear(packet)
 
     def hear(self, packet: av.Packet) -> None:
-        """Add some sound; sound that is damaged is left out."""
+        """Add some sound; what can't be used of it is left out."""
         if not self.width:  # the file has no head yet
             self._early.append(packet)
-        elif self._copied and packet.dts is not None:
-            packet.stream = self._sound
-            self._container.mux(packet)
-        elif not self._copied:
-            with suppress(av.error.InvalidDataError):
+            return
+        with suppress(av.error.FFmpegError, ValueError):  # this one where its rate or channels change
+            if not self._copied:
                 for frame in packet.decode():
+                    if frame.pts is not None:  # to the sample, as what is encoded is cut otherwise than this
+                        frame.pts = round(frame.time * frame.sample_rate)
+                        frame.time_base = Fraction(1, frame.sample_rate)
                     self._container.mux(self._sound.encode(frame))
+            elif packet.dts is not None:
+                packet.stream = self._sound
+                self._container.mux(packet)
 
     def close(self) -> None:
         """Finish the file."""
         if self.width:
             self._container.mux(self._picture.encode())
             if self._sound is not None and not self._copied:
-                self._container.mux(self._sound.encode())
+                with suppress(av.error.FFmpegError):
+                    self._container.mux(self._sound.encode())
         self._container.close()
 
 

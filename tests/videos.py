@@ -44,6 +44,7 @@ def encode(
     container: str = "mp4",
     turn: int = 0,
     options: dict[str, str] | None = None,
+    samples: int = 0,
 ) -> bytes:
     """A video.
 
@@ -54,12 +55,14 @@ def encode(
         codec, container: FFmpeg's names.
         turn: degrees by which a player is to turn it against the clock.
         options: of the container.
+        samples: of the tone, a second; 0 for what its codec mostly has.
     """
     target = io.BytesIO()
     with av.open(target, "w", container, options) as file:
         picture = file.add_stream(codec, Fraction(rate).limit_denominator(1000))
         picture.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p", "ffv1": "yuv420p"}.get(codec, "yuv420p")
-        tone = file.add_stream(sound, SAMPLES if sound == "aac" else 48_000) if sound else None
+        samples = samples or (SAMPLES if sound == "aac" else 48_000)
+        tone = file.add_stream(sound, samples) if sound else None
         count = 0
         for frame in frames:
             if not count:

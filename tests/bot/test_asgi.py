@@ -129,7 +129,7 @@ def test_one_address_can_t_fill_the_page_with_photos(tmp_path):
     answer = send("203.0.113.10", "198.51.100.7, 192.0.2.1")
     assert answer.status_code == 429
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
-    assert "a lot of photos" in answer.json()["error"]
+    assert "a lot in one minute" in answer.json()["error"]
     assert send("192.0.2.2").status_code == 413
     stop_service(service)
 
@@ -260,7 +260,7 @@ def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, re
         telegram.gateway = second.url
         assert telegram.deliver(update) == 200
         assert telegram.deliver(telegram.send_text(8, "/help")) == 200
-        assert [answer.text for answer in telegram.sent] == [replies.START, replies.HELP]
+        assert [answer.text for answer in telegram.sent] == [replies.START, replies.help(20)]
         stop_service(second)
 
 

@@ -53,7 +53,7 @@ def test_it_introduces_itself_to_telegram(telegram):
     ("command", "text"),
     [
         ("/start", replies.START),
-        ("/help", replies.HELP),
+        ("/help", replies.help(20)),
         ("/privacy", replies.privacy("@the_operator")),
         ("/analyze", replies.REPLY_TO_A_PHOTO),
         ("/live", replies.LIVE),
@@ -321,11 +321,11 @@ def test_one_person_can_t_send_photos_without_end(telegram, person):
     for _ in range(30):
         assert send(person) == [replies.REFUSALS[Reason.NOT_AN_IMAGE]]
     (told,) = send(person)
-    assert re.fullmatch(r"That is a lot of photos! Please send the others again in \d+ seconds\.", told)
+    assert re.fullmatch(r"That is a lot in one minute! Please send the others again in \d+ seconds\.", told)
     assert send(person) == []  # told once
     assert send(person + 1) == [replies.REFUSALS[Reason.NOT_AN_IMAGE]]
     (answer,) = answers(telegram, telegram.send_text(person, "/help"))
-    assert answer.text == replies.HELP
+    assert answer.text == replies.help(20)
 
 
 @pytest.mark.parametrize("words", ["chat not found", "not enough rights to send text messages to the chat"])

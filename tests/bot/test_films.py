@@ -91,6 +91,15 @@ def test_a_video_comes_back_as_one_in_a_file_or_not_and_once(telegram, clip):
     assert (answer.method, re.fullmatch(SUMMARY, answer.caption) is None) == ("sendVideo", False)
 
 
+def test_a_recording_that_does_not_tell_its_length_is_as_long_as_it_was(telegram, bot):
+    live = encode(moving(36)[0], 24, codec="libvpx", container="webm", options={"live": "1"})
+    update = telegram.send_document(PERSON, live, "camera.webm", "video/webm")
+    (answer,) = answers(telegram, update)
+    assert re.fullmatch(SUMMARY, answer.caption)
+    assert look_into(answer.media[0])[1] == pytest.approx(1.5, abs=0.1)
+    assert re.search(rf"update={update['update_id']} .* video=1\.[45] ", bot.log.read_text())
+
+
 def test_a_group_asks_for_it(telegram, silent):
     video = telegram.send_video(GROUP, silent)
     assert answers(telegram, video) == []
@@ -101,6 +110,20 @@ def test_a_group_asks_for_it(telegram, silent):
     )
     (answer,) = answers(telegram, command)  # as text, then
     assert (answer.reply_to, re.fullmatch(SUMMARY, answer.text) is None) == (number, False)
+
+
+def test_a_video_that_telegram_takes_for_too_large_is_answered_as_text_and_once(telegram, clip, silent):
+    """The words in which Telegram's own server says so, and those of a proxy in front of it."""
+    other = PERSON + 2  # within what one person may send in a minute
+    for update, method, words in (
+        (telegram.send_video(other, clip), "sendVideo", "Request Entity Too Large"),
+        (telegram.send_video_note(other, silent), "sendVideoNote", "Content Too Large (413)"),
+    ):
+        telegram.fail(method, status=413, description=words)
+        (answer,) = answers(telegram, update)
+        assert answer.method == "sendMessage"
+        assert re.fullmatch(SUMMARY, answer.text)
+        assert answers(telegram, update) == []
 
 
 def test_what_can_t_be_answered_is_told(telegram):

@@ -51,11 +51,34 @@ def test_every_reason_has_words():
     assert "20 seconds" in replies.refusal(Reason.VIDEO_TOO_LONG, 20)
 
 
+def test_words_on_videos_do_not_call_them_photos_or_images():
+    for reason in (
+        Reason.EMPTY,
+        Reason.BROKEN,  # of a file that Telegram has no longer
+        Reason.TOO_SMALL,
+        Reason.TOO_LONG,
+        Reason.TOO_MANY_BYTES,
+        Reason.BROKEN_VIDEO,
+        Reason.VIDEO_TOO_LONG,
+        Reason.VIDEO_TOO_LARGE,
+    ):
+        words = replies.refusal(reason, 20)
+        assert not any(kind in words for kind in ("image", "photo")), words
+    assert "pixels or frames" in replies.refusal(Reason.VIDEO_TOO_LARGE, 20)
+    for seconds in (0, 7.2):
+        assert "photo" not in replies.slow_down(seconds)
+    assert "in 8 seconds" in replies.slow_down(7.2)
+
+
+def test_help_tells_how_long_a_video_may_be():
+    assert "of up to 45 seconds" in replies.help(45)
+
+
 def test_texts_fit_telegram_s_limits():
     assert len(replies.DESCRIPTION) <= 512
     assert len(replies.SHORT_DESCRIPTION) <= 120
     assert all(len(text) <= 256 for text in replies.COMMANDS.values())
-    assert max(len(replies.HELP), len(replies.privacy("x" * 200))) <= 4096
+    assert max(len(replies.help(60)), len(replies.privacy("x" * 200))) <= 4096
 
 
 def test_privacy_names_the_operator():

@@ -97,5 +97,5 @@ def test_the_limit_of_one_person_is_counted_on_both_dynos_together(fleet, send, 
     faces = [text for text in said if text.startswith("1. ")]
     assert len(faces) == USER_PHOTOS_A_MINUTE
     # Told once, and not each time, lest the bot itself be slowed down by Telegram.
-    assert ["That is a lot of photos!" in text for text in said if text not in faces] == [True]
+    assert ["That is a lot in one minute!" in text for text in said if text not in faces] == [True]
     assert len(texts(telegram, other)) == 1

@@ -93,6 +93,49 @@ def test_whatever_comes_in_an_mp4_that_plays_everywhere_comes_out(source, rate):
             assert float(file.streams.audio[0].duration * file.streams.audio[0].time_base) > 1.9
 
 
+@pytest.mark.parametrize(
+    ("sound", "samples", "written"),
+    [
+        ("mp3", 8000, ("aac", 8000)),
+        ("mp3", 11_025, ("aac", 11_025)),
+        ("mp3", 16_000, ("mp3float", 16_000)),
+        ("pcm_s16le", 96_000, ("aac", 48_000)),
+        ("pcm_s16le", 22_254, ("aac", 22_050)),
+        ("pcm_s16le", 12_345, ("aac", 12_000)),
+        ("pcm_s16le", 5000, ("aac", 7350)),
+        ("ac3", 32_000, ("aac", 32_000)),
+    ],
+)
+def test_sound_of_any_rate_is_kept(sound, samples, written):
+    source = encode(flag(frames=50), codec="mjpeg", container="avi", sound=sound, samples=samples)
+    data, times, _ = rewrite(source)
+    assert len(times) >= 50
+    assert pitch(data) == pytest.approx(TONE, abs=3)
+    with av.open(io.BytesIO(data)) as file:
+        stream = file.streams.audio[0]
+        assert (stream.codec_context.name, stream.rate) == written
+        assert float(stream.duration * stream.time_base) == pytest.approx(2.05, abs=0.15)
+
+
+@pytest.mark.parametrize("sound", ["aac", "ac3"])
+def test_sound_that_changes_on_its_way_is_left_out_from_then_on(sound):
+    """Begins anew, or at another rate, as the one or the other damage has it."""
+    target = io.BytesIO()
+    first, second = (
+        Reader(encode(flag(), sound=sound, container="matroska", samples=samples))
+        for samples in (48_000, 32_000)
+    )
+    writer = Writer(target, first.sound)
+    for start, reader in ((0, first), (2, second)):
+        for picture in reader.frames(writer.hear):
+            writer.show(picture.image, start + picture.seconds)
+    writer.close()
+    with av.open(io.BytesIO(target.getvalue())) as file:
+        assert file.streams.video[0].frames >= 50
+        assert float(file.streams.audio[0].duration * file.streams.audio[0].time_base) > 0.9
+    assert pitch(target.getvalue()) == pytest.approx(TONE, abs=3)
+
+
 @pytest.mark.parametrize("turn", [90, 180, -90])
 def test_a_video_taken_sideways_is_turned_upright(turn):
     reader = Reader(encode(flag(frames=2), turn=turn))
@@ -151,6 +194,25 @@ def test_the_last_picture_of_a_slide_show_stays_as_long_as_before():
     assert times == pytest.approx([0, 1, 2, 2.967], abs=0.01)
     with av.open(io.BytesIO(data)) as file:
         assert file.duration / av.time_base == pytest.approx(3, abs=0.05)
+
+
+def test_a_recording_that_does_not_tell_its_length_ends_with_its_last_frame():
+    """As browsers write it, while they record."""
+    live = encode(flag(frames=50), codec="libvpx", container="webm", sound="libopus", options={"live": "1"})
+    data, times, _ = rewrite(live)
+    assert times == pytest.approx(np.arange(50) / 25, abs=0.011)
+    with av.open(io.BytesIO(data)) as file:
+        assert file.duration / av.time_base == pytest.approx(2, abs=0.1)
+
+
+def test_the_file_stays_small_whatever_there_is_to_see():
+    """Nothing takes more room than noise."""
+    noise, target = np.random.default_rng(0), io.BytesIO()
+    writer = Writer(target)
+    for number in range(60):
+        writer.show(noise.integers(0, 256, (640, 640, 3), np.uint8), number / 30)
+    writer.close()
+    assert 8 * len(target.getvalue()) < footage.BIT_RATE * (2 + 1)  # it may begin with a second in store
 
 
 def test_a_gif_of_one_picture_is_none_that_moves():

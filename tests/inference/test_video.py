@@ -1,4 +1,5 @@
 import csv
+import resource
 import time
 from itertools import pairwise
 
@@ -163,9 +164,45 @@ def test_the_command_line_tells_what_is_wrong(monkeypatch, analyzer, tmp_path, c
         f"{tmp_path}/missing.mp4: No such file or directory",
         "63: there is no such camera, or another program uses it",
     ]
-    for wrong in (["a.mp4", "--json"], ["a.mp4", "--output", "./a.mp4"]):
-        with pytest.raises(SystemExit):
-            film(monkeypatch, analyzer, *wrong)
+    with pytest.raises(SystemExit):
+        film(monkeypatch, analyzer, "a.mp4", "--json")
+
+
+def test_the_command_line_never_writes_over_the_video_nor_where_it_can_t(
+    monkeypatch, analyzer, tmp_path, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    clip = encode([np.full((64, 96, 3), 90, np.uint8)] * 5)
+    (tmp_path / "a.mp4").write_bytes(clip)
+    for options, words in (
+        (["--output", "./a.mp4"], "--output would write over the video"),
+        (["--csv", tmp_path / "a.mp4"], "--csv would write over the video"),
+        (["--output", "b", "--csv", "./b"], "--csv would write over --output"),
+        (["--output", "no/b.mp4"], "--output needs the folder no, which does not exist"),
+        (["--output", "b.mp4", "--csv", "no/b.csv"], "--csv needs the folder no, which does not exist"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            film(monkeypatch, analyzer, "a.mp4", *options)
+        assert ended.value.code == 2
+        assert capsys.readouterr().err.splitlines()[-1].endswith(f"error: {words}")
+    (tmp_path / "folder").mkdir()
+    for option in ("--output", "--csv"):
+        assert film(monkeypatch, analyzer, "a.mp4", option, "folder") == 1
+        assert capsys.readouterr().err == "folder: Is a directory\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "folder"]
+    assert (tmp_path / "a.mp4").read_bytes() == clip
+
+
+def test_the_command_line_tells_of_a_full_disk(monkeypatch, analyzer, tmp_path, capsys):
+    noise = np.random.default_rng(0).integers(0, 256, (20, 320, 320, 3), np.uint8)
+    (tmp_path / "a.mp4").write_bytes(encode(noise))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        assert film(monkeypatch, analyzer, tmp_path / "a.mp4", "--output", tmp_path / "b.mp4") == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert capsys.readouterr().err == f"{tmp_path}/b.mp4: File too large\n"
 
 
 class Camera:
