@@ -68,13 +68,13 @@ async function start() {
   element("message").textContent = ASKING;
   enter("asking");
   try {
-    await camera.open();
+    if (!(await camera.open())) return;
   } catch (error) {
     trouble(error);
     return;
   }
   showCamera();
-  element("switch").hidden = (await camera.cameras()).length < 2;
+  element("switch").hidden = !camera.several;
   run();
   element("pause").focus({ preventScroll: true });
 }
@@ -246,7 +246,7 @@ function showCamera() {
 
 async function nextCamera() {
   try {
-    await camera.switch();
+    if (!(await camera.switch())) return;
   } catch (error) {
     trouble(error);
     return;

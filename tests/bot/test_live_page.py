@@ -34,6 +34,24 @@ FACE = np.array((181, 63, 266, 172)) * PORTRAIT_SIDE / 512  # corners in the por
 HAPPY = (230, 159, 0)  # live/emotions.js
 HAPPY_HUE = 21  # of OpenCV's 180; it survives a JPEG that mixes thin lines with their dark edges
 INSECURE = "insecure.example"  # the service by another name, which is not as good as https, as localhost is
+# Two cameras, and calls by name that wait, once they are held, until they are let go.
+CAMERAS = """
+    const devices = navigator.mediaDevices;
+    const original = devices.getUserMedia.bind(devices);
+    const held = {};
+    window.tracks = [];
+    window.hold = (name) => { held[name] = new Promise((resolve) => { window.letGo = resolve; }); };
+    devices.enumerateDevices = async () => {
+        await held.enumerateDevices;
+        return ["one", "other"].map((deviceId) => ({ kind: "videoinput", deviceId }));
+    };
+    devices.getUserMedia = async () => {
+        await held.getUserMedia;
+        const stream = await original({ video: true });
+        tracks.push(...stream.getTracks());
+        return stream;
+    };
+"""
 FACTS = [re.compile(r"Happy \d+ %"), re.compile(r"Woman \d+ %"), re.compile(r"About 3\d \(\d+-\d+\)")]
 
 
@@ -456,6 +474,39 @@ def test_other_camera(page: Page) -> None:
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
     assert page.evaluate("video.srcObject") is None
+
+
+@pytest.mark.parametrize("late", ["getUserMedia", "enumerateDevices"])
+def test_stopped_while_the_other_camera_opens(page: Page, late: str) -> None:
+    page.add_init_script(CAMERAS)
+    page.goto("/live")
+    start(page)
+    switch = page.get_by_role("button", name="Switch")
+    expect(switch).to_be_visible()
+    page.evaluate("hold", late)
+    switch.click()
+    switch.click()  # once more is as good as once
+    page.get_by_role("button", name="Stop").click()
+    page.evaluate("letGo()")
+    page.wait_for_timeout(1000)  # for a camera to open
+    assert page.evaluate("tracks.map((track) => track.readyState)") == ["ended"] * (
+        2 if late == "getUserMedia" else 1
+    )
+    assert page.evaluate("video.srcObject") is None
+    expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
+
+
+def test_camera_unplugged_while_it_opens(page: Page) -> None:
+    page.add_init_script(CAMERAS)
+    page.goto("/live")
+    page.evaluate("hold", "enumerateDevices")
+    start(page)
+    page.wait_for_timeout(1000)  # for it to open
+    page.evaluate("tracks[0].dispatchEvent(new Event('ended'))")
+    page.evaluate("letGo()")
+    page.wait_for_timeout(300)
+    expect(page.locator("#message")).to_contain_text("unplugged")
+    expect(page.get_by_role("heading", name="No camera")).to_be_visible()
 
 
 def answering(*turns: Callable[[WebSocketRoute], object]) -> Callable[[WebSocketRoute], None]:
