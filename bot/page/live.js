@@ -84,9 +84,21 @@ function run() {
   said = { text: "", at: -QUIET_SECONDS };
   enter("running");
   stream.open();
-  sender.start();
+  sendInSight();
   cancelAnimationFrame(painting);
   painting = requestAnimationFrame(paint);
+}
+
+/** Sends frames only while the page is in sight; out of it for long, the session ends. */
+function sendInSight() {
+  clearTimeout(hiding);
+  if (!open()) return;
+  if (document.hidden) {
+    sender.stop();
+    hiding = setTimeout(endHidden, HIDDEN_SECONDS * 1000);
+  } else if (state === "running") {
+    sender.start();
+  }
 }
 
 function pause() {
@@ -322,16 +334,7 @@ function watchPage() {
   element("json").onclick = () => keep(new Blob([session.json()], { type: "application/json" }), "json");
   document.onkeydown = pressed;
   document.onfullscreenchange = () => document.fullscreenElement ?? leaveFull();
-  document.onvisibilitychange = () => {
-    clearTimeout(hiding);
-    if (!open()) return;
-    if (document.hidden) {
-      sender.stop();
-      hiding = setTimeout(endHidden, HIDDEN_SECONDS * 1000);
-    } else if (state === "running") {
-      sender.start();
-    }
-  };
+  document.onvisibilitychange = sendInSight;
   window.onpagehide = () => open() && endHidden();
   video.onresize = () => {
     document.body.style.setProperty("--aspect", (video.videoWidth / video.videoHeight).toFixed(4));

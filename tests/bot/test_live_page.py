@@ -587,6 +587,15 @@ def test_silent_server_is_given_up(page: Page) -> None:
     connection(page, "lost")
 
 
+def hide(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            Object.defineProperty(document, "hidden", { value: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+
+
 def test_out_of_sight(page: Page) -> None:
     answers: list[str | bytes] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: answers.append(frame)))
@@ -594,12 +603,7 @@ def test_out_of_sight(page: Page) -> None:
     page.goto("/live")
     start(page)
     expect_face(page)
-    page.evaluate(
-        """() => {
-            Object.defineProperty(document, "hidden", { value: true });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }"""
-    )
+    hide(page)
     page.wait_for_timeout(500)  # the last answers come in
     before = len(answers)
     page.clock.fast_forward(3_000)
@@ -609,6 +613,34 @@ def test_out_of_sight(page: Page) -> None:
     expect(page.locator("#message")).to_contain_text("out of sight")
     assert page.evaluate("video.srcObject") is None
     expect(page.get_by_role("button", name="Save CSV")).to_be_visible()
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_out_of_sight_while_the_camera_opens(page: Page, paused: bool) -> None:
+    """Or, paused, while its picture begins to move again."""
+    frames: list[bytes] = []
+    page.add_init_script(CAMERAS)
+    page.route_web_socket("**/live/stream", welcoming(frames, {"type": "skipped", "text": ""}))
+    page.clock.install()
+    page.goto("/live")
+    if paused:
+        start(page)
+        connection(page, "live")
+        page.locator("#pause").click()
+        page.evaluate("() => { video.play = () => new Promise((resolve) => { window.letGo = resolve; }); }")
+        page.locator("#pause").click()
+    else:
+        page.evaluate("hold", "getUserMedia")
+        start(page)
+    hide(page)
+    before = len(frames)
+    page.evaluate("letGo()")
+    connection(page, "live")
+    page.wait_for_timeout(500)
+    assert len(frames) == before
+    page.clock.fast_forward(20_000)
+    expect(page.locator("#message")).to_contain_text("out of sight")
+    assert page.evaluate("tracks.map((track) => track.readyState)") == ["ended"]
 
 
 def test_inside_telegram(page: Page) -> None:
