@@ -496,6 +496,24 @@ def test_stopped_while_the_other_camera_opens(page: Page, late: str) -> None:
     expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
 
 
+def test_other_camera_fails(page: Page) -> None:
+    """The one that worked can be had again."""
+    page.add_init_script(CAMERAS)
+    page.goto("/live")
+    start(page)
+    page.evaluate(
+        """() => {
+            const working = navigator.mediaDevices.getUserMedia;
+            navigator.mediaDevices.getUserMedia = (wish) =>
+                wish.video.deviceId ? Promise.reject({ name: "OverconstrainedError" }) : working(wish);
+        }"""
+    )
+    page.get_by_role("button", name="Switch").click()
+    expect(page.get_by_role("heading", name="No camera")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    connection(page, "live")
+
+
 def test_camera_unplugged_while_it_opens(page: Page) -> None:
     page.add_init_script(CAMERAS)
     page.goto("/live")

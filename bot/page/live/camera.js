@@ -22,6 +22,7 @@ const REASONS = {
 };
 
 const PICTURE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+const FRONT = { facingMode: "user" };
 
 /** Why there is no camera; `reason` is a key of TROUBLES. */
 export class Trouble extends Error {
@@ -37,7 +38,7 @@ export class Camera {
   constructor(video, onUnplugged) {
     this.video = video;
     this.onUnplugged = onUnplugged;
-    this.wish = { facingMode: "user" };
+    this.wish = FRONT;
     this.closings = 0; // so far; what was opened before the last one is not wanted any more
     this.several = false; // whether there is another one to switch to
   }
@@ -67,6 +68,7 @@ export class Camera {
     } catch (error) {
       if (closings !== this.closings) return false;
       this.close();
+      this.wish = FRONT; // the one that failed may be gone for good
       throw new Trouble(REASONS[error.name] ?? "unknown");
     }
     return closings === this.closings;
