@@ -11,7 +11,7 @@ import { Session } from "./live/session.js";
 import { Story } from "./live/story.js";
 import { Stream } from "./live/stream.js";
 import { dress, launch, tell } from "./live/telegram.js";
-import { announce } from "./shared.js";
+import { announce, loadAbout } from "./shared.js";
 
 const HIDDEN_SECONDS = 20; // that the page may be out of sight before its session ends
 const QUIET_SECONDS = 5; // at least, between two times that the faces are announced
@@ -59,6 +59,7 @@ let skippedText = "";
 let answers = []; // seconds, when those about faces came, of the last second
 let said = { text: "", at: 0 }; // what was announced of the faces last, and when
 let toast = ""; // a word that goes by itself
+let elsewhere = false; // whether Telegram could hand the page over to a browser, which would be let in
 let hiding; // the timer of HIDDEN_SECONDS
 
 // From start to end
@@ -82,6 +83,7 @@ async function start() {
 function run() {
   lastSomebody = lastFaces = seconds();
   said = { text: "", at: -QUIET_SECONDS };
+  element("outside").hidden = true;
   enter("running");
   stream.open();
   sendInSight();
@@ -139,7 +141,7 @@ function open() {
 
 function trouble(error) {
   if (!(error instanceof Trouble)) throw error;
-  element("outside").hidden = !telegram;
+  element("outside").hidden = !elsewhere;
   end("trouble", "No camera", error.message);
 }
 
@@ -354,5 +356,8 @@ if (telegram) {
   dress(telegram.theme);
   tell("web_app_ready");
   tell("web_app_expand");
+  loadAbout().then((about) => {
+    elsewhere = about.live_open;
+  });
 }
 watchPage();

@@ -688,6 +688,29 @@ def test_inside_telegram(page: Page) -> None:
     assert page.evaluate("video.srcObject") is None
 
 
+def test_browser_is_offered_where_it_would_be_let_in(browser: Browser, service) -> None:
+    with opened(browser, service, permissions=()) as page:
+        about = page.request.get("/about").json()
+        assert about["live_open"] is True
+        outside = page.get_by_role("button", name="Open in a browser")
+        page.goto("/live#tgWebAppVersion=8.0")
+        page.wait_for_load_state("networkidle")
+        start(page)
+        expect(outside).to_be_visible()
+        page.context.grant_permissions(["camera"])
+        page.get_by_role("button", name="Try again").click()
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
+        expect(outside).to_be_hidden()
+        page.context.clear_permissions()
+        page.route("**/about", lambda route: route.fulfill(json=about | {"live_open": False}))
+        page.reload()
+        page.wait_for_load_state("networkidle")
+        start(page)
+        expect(page.get_by_role("heading", name="No camera")).to_be_visible()
+        expect(outside).to_be_hidden()
+
+
 def test_link_from_the_photos(page: Page) -> None:
     page.set_viewport_size(PHONE)
     page.goto("/")
