@@ -344,7 +344,7 @@ function watchPage() {
   setInterval(() => {
     if (state === "running") cards.show(faces.present(seconds()));
     showConnection();
-    story.show(Date.now());
+    story.show(state === "running" ? Date.now() : session.latest);
   }, 500);
 }
 

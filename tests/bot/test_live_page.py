@@ -661,6 +661,23 @@ def test_out_of_sight_while_the_camera_opens(page: Page, paused: bool) -> None:
     assert page.evaluate("tracks.map((track) => track.readyState)") == ["ended"]
 
 
+def test_last_minute_stays(page: Page) -> None:
+    """As it was when the last frame was looked at, while there are no more."""
+    page.clock.install()
+    page.goto("/live")
+    start(page)
+    expect_face(page)
+    tale = page.locator("#tale")
+    expect(tale).to_have_text(re.compile(r"^Face \d+: happy"))
+    for name in "Pause", "Stop":
+        page.get_by_role("button", name=name).click()
+        page.clock.fast_forward(90_000)
+        page.wait_for_timeout(600)  # the next time that it is told
+        expect(tale).to_have_text(re.compile(r"^Face \d+: happy"))
+        chart = decoded(page.evaluate("timeline.toDataURL()"))
+        assert chart[-5, -5:, 3].any()
+
+
 def test_inside_telegram(page: Page) -> None:
     """Its theme is put on, and what it says of the user is sent and, here, not believed."""
     theme = {
