@@ -728,6 +728,23 @@ def test_browser_is_offered_where_it_would_be_let_in(browser: Browser, service) 
         expect(outside).to_be_hidden()
 
 
+def test_letters_can_be_switched_off_on_a_phone(browser: Browser, service) -> None:
+    """To which a keyboard may be connected, too."""
+    with opened(browser, service, is_mobile=True, has_touch=True) as page:
+        page.goto("/live")
+        assert page.evaluate("matchMedia('(hover: none)').matches")
+        start(page)
+        connection(page, "live")
+        mirror = page.get_by_role("button", name="Mirror")
+        expect(mirror.locator("kbd")).to_be_hidden()
+        page.keyboard.press("m")
+        expect(mirror).to_have_attribute("aria-pressed", "false")
+        page.get_by_text("Keyboard", exact=True).tap()
+        page.get_by_label("Keys work wherever the focus is").uncheck()
+        page.keyboard.press("m")
+        expect(mirror).to_have_attribute("aria-pressed", "false")
+
+
 def test_link_from_the_photos(page: Page) -> None:
     page.set_viewport_size(PHONE)
     page.goto("/")
