@@ -315,11 +315,18 @@ async def page(request: Request) -> Response:
 
 
 async def about(request: Request) -> Response:
-    """What the demo page needs to know."""
+    """What the pages need to know."""
     state = request.app.state
     name = state.telegram.bot.username if state.telegram else None
-    live = state.settings.live_sessions > 0
-    return JSONResponse({"bot": name, "live": live, "max_bytes": MAX_BYTES, "version": __version__})
+    return JSONResponse(
+        {
+            "bot": name,
+            "live": state.settings.live_sessions > 0,
+            "live_open": state.settings.live_open,
+            "max_bytes": MAX_BYTES,
+            "version": __version__,
+        }
+    )
 
 
 async def live_page(request: Request) -> Response:

@@ -11,7 +11,7 @@ import { Session } from "./live/session.js";
 import { Story } from "./live/story.js";
 import { Stream } from "./live/stream.js";
 import { dress, launch, tell } from "./live/telegram.js";
-import { announce } from "./shared.js";
+import { announce, loadAbout } from "./shared.js";
 
 const HIDDEN_SECONDS = 20; // that the page may be out of sight before its session ends
 const QUIET_SECONDS = 5; // at least, between two times that the faces are announced
@@ -59,6 +59,7 @@ let skippedText = "";
 let answers = []; // seconds, when those about faces came, of the last second
 let said = { text: "", at: 0 }; // what was announced of the faces last, and when
 let toast = ""; // a word that goes by itself
+let elsewhere = false; // whether Telegram could hand the page over to a browser, which would be let in
 let hiding; // the timer of HIDDEN_SECONDS
 
 // From start to end
@@ -68,13 +69,13 @@ async function start() {
   element("message").textContent = ASKING;
   enter("asking");
   try {
-    await camera.open();
+    if (!(await camera.open())) return;
   } catch (error) {
     trouble(error);
     return;
   }
   showCamera();
-  element("switch").hidden = (await camera.cameras()).length < 2;
+  element("switch").hidden = !camera.several;
   run();
   element("pause").focus({ preventScroll: true });
 }
@@ -82,11 +83,24 @@ async function start() {
 function run() {
   lastSomebody = lastFaces = seconds();
   said = { text: "", at: -QUIET_SECONDS };
+  element("outside").hidden = true;
   enter("running");
   stream.open();
-  sender.start();
+  sendInSight();
   cancelAnimationFrame(painting);
   painting = requestAnimationFrame(paint);
+}
+
+/** Sends frames only while the page is in sight; out of it for long, the session ends. */
+function sendInSight() {
+  clearTimeout(hiding);
+  if (!open()) return;
+  if (document.hidden) {
+    sender.stop();
+    hiding = setTimeout(endHidden, HIDDEN_SECONDS * 1000);
+  } else if (state === "running") {
+    sender.start();
+  }
 }
 
 function pause() {
@@ -127,7 +141,7 @@ function open() {
 
 function trouble(error) {
   if (!(error instanceof Trouble)) throw error;
-  element("outside").hidden = !telegram;
+  element("outside").hidden = !elsewhere;
   end("trouble", "No camera", error.message);
 }
 
@@ -246,7 +260,7 @@ function showCamera() {
 
 async function nextCamera() {
   try {
-    await camera.switch();
+    if (!(await camera.switch())) return;
   } catch (error) {
     trouble(error);
     return;
@@ -322,16 +336,7 @@ function watchPage() {
   element("json").onclick = () => keep(new Blob([session.json()], { type: "application/json" }), "json");
   document.onkeydown = pressed;
   document.onfullscreenchange = () => document.fullscreenElement ?? leaveFull();
-  document.onvisibilitychange = () => {
-    clearTimeout(hiding);
-    if (!open()) return;
-    if (document.hidden) {
-      sender.stop();
-      hiding = setTimeout(endHidden, HIDDEN_SECONDS * 1000);
-    } else if (state === "running") {
-      sender.start();
-    }
-  };
+  document.onvisibilitychange = sendInSight;
   window.onpagehide = () => open() && endHidden();
   video.onresize = () => {
     document.body.style.setProperty("--aspect", (video.videoWidth / video.videoHeight).toFixed(4));
@@ -339,7 +344,7 @@ function watchPage() {
   setInterval(() => {
     if (state === "running") cards.show(faces.present(seconds()));
     showConnection();
-    story.show(Date.now());
+    story.show(state === "running" ? Date.now() : session.latest);
   }, 500);
 }
 
@@ -351,5 +356,8 @@ if (telegram) {
   dress(telegram.theme);
   tell("web_app_ready");
   tell("web_app_expand");
+  loadAbout().then((about) => {
+    elsewhere = about.live_open;
+  });
 }
 watchPage();

@@ -1,7 +1,7 @@
 // The demo page: takes photos, sends them one after the other to our own server, shows what it found.
 // The words and the elements are in index.html; the looks are in page.css.
 
-import { announce, capitalized, copy, percent } from "./shared.js";
+import { announce, capitalized, copy, loadAbout, percent } from "./shared.js";
 
 const MOST_TRIES = 10; // of one photo, while the server asks us to come back later
 const LONGEST_PAUSE = 60; // seconds that we are willing to wait when the server asks for it
@@ -31,16 +31,6 @@ class Failure extends Error {
 }
 
 // Server
-
-async function loadAbout() {
-  try {
-    const response = await fetch("about");
-    if (response.ok) return await response.json();
-  } catch {
-    // Offline: sending a photo will say so.
-  }
-  return { bot: null, live: false, max_bytes: Infinity, version: null };
-}
 
 /** Resolves once the models are ready, or when the server does not say: sending a photo will tell then. */
 async function waitForModels() {

@@ -5,6 +5,17 @@ export function copy(template) {
   return document.getElementById(template).content.firstElementChild.cloneNode(true);
 }
 
+/** What the server tells about itself. */
+export async function loadAbout() {
+  try {
+    const response = await fetch("about");
+    if (response.ok) return await response.json();
+  } catch {
+    // Offline: what is sent next will say so.
+  }
+  return { bot: null, live: false, live_open: false, max_bytes: Infinity, version: null };
+}
+
 /** Has screen readers say it. */
 export function announce(text) {
   document.getElementById("announcer").textContent = text;

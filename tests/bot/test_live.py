@@ -335,6 +335,11 @@ def test_where_it_is_off_there_is_no_page(get):
     assert get("/about", Settings()).json()["live"] is True
 
 
+@pytest.mark.parametrize("live_open", [True, False])
+def test_page_is_told_whether_a_browser_would_be_let_in(get, live_open):
+    assert get("/about", Settings(live_open=live_open)).json()["live_open"] is live_open
+
+
 @pytest.fixture
 def get(monkeypatch):
     """Gets a page from a service with these settings that has not been started."""

@@ -34,6 +34,24 @@ FACE = np.array((181, 63, 266, 172)) * PORTRAIT_SIDE / 512  # corners in the por
 HAPPY = (230, 159, 0)  # live/emotions.js
 HAPPY_HUE = 21  # of OpenCV's 180; it survives a JPEG that mixes thin lines with their dark edges
 INSECURE = "insecure.example"  # the service by another name, which is not as good as https, as localhost is
+# Two cameras, and calls by name that wait, once they are held, until they are let go.
+CAMERAS = """
+    const devices = navigator.mediaDevices;
+    const original = devices.getUserMedia.bind(devices);
+    const held = {};
+    window.tracks = [];
+    window.hold = (name) => { held[name] = new Promise((resolve) => { window.letGo = resolve; }); };
+    devices.enumerateDevices = async () => {
+        await held.enumerateDevices;
+        return ["one", "other"].map((deviceId) => ({ kind: "videoinput", deviceId }));
+    };
+    devices.getUserMedia = async () => {
+        await held.getUserMedia;
+        const stream = await original({ video: true });
+        tracks.push(...stream.getTracks());
+        return stream;
+    };
+"""
 FACTS = [re.compile(r"Happy \d+ %"), re.compile(r"Woman \d+ %"), re.compile(r"About 3\d \(\d+-\d+\)")]
 
 
@@ -458,6 +476,57 @@ def test_other_camera(page: Page) -> None:
     assert page.evaluate("video.srcObject") is None
 
 
+@pytest.mark.parametrize("late", ["getUserMedia", "enumerateDevices"])
+def test_stopped_while_the_other_camera_opens(page: Page, late: str) -> None:
+    page.add_init_script(CAMERAS)
+    page.goto("/live")
+    start(page)
+    switch = page.get_by_role("button", name="Switch")
+    expect(switch).to_be_visible()
+    page.evaluate("hold", late)
+    switch.click()
+    switch.click()  # once more is as good as once
+    page.get_by_role("button", name="Stop").click()
+    page.evaluate("letGo()")
+    page.wait_for_timeout(1000)  # for a camera to open
+    assert page.evaluate("tracks.map((track) => track.readyState)") == ["ended"] * (
+        2 if late == "getUserMedia" else 1
+    )
+    assert page.evaluate("video.srcObject") is None
+    expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
+
+
+def test_other_camera_fails(page: Page) -> None:
+    """The one that worked can be had again."""
+    page.add_init_script(CAMERAS)
+    page.goto("/live")
+    start(page)
+    page.evaluate(
+        """() => {
+            const working = navigator.mediaDevices.getUserMedia;
+            navigator.mediaDevices.getUserMedia = (wish) =>
+                wish.video.deviceId ? Promise.reject({ name: "OverconstrainedError" }) : working(wish);
+        }"""
+    )
+    page.get_by_role("button", name="Switch").click()
+    expect(page.get_by_role("heading", name="No camera")).to_be_visible()
+    page.get_by_role("button", name="Try again").click()
+    connection(page, "live")
+
+
+def test_camera_unplugged_while_it_opens(page: Page) -> None:
+    page.add_init_script(CAMERAS)
+    page.goto("/live")
+    page.evaluate("hold", "enumerateDevices")
+    start(page)
+    page.wait_for_timeout(1000)  # for it to open
+    page.evaluate("tracks[0].dispatchEvent(new Event('ended'))")
+    page.evaluate("letGo()")
+    page.wait_for_timeout(300)
+    expect(page.locator("#message")).to_contain_text("unplugged")
+    expect(page.get_by_role("heading", name="No camera")).to_be_visible()
+
+
 def answering(*turns: Callable[[WebSocketRoute], object]) -> Callable[[WebSocketRoute], None]:
     """What to do with each connection in turn, and with all that follow."""
     left = list(turns)
@@ -536,6 +605,15 @@ def test_silent_server_is_given_up(page: Page) -> None:
     connection(page, "lost")
 
 
+def hide(page: Page) -> None:
+    page.evaluate(
+        """() => {
+            Object.defineProperty(document, "hidden", { value: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }"""
+    )
+
+
 def test_out_of_sight(page: Page) -> None:
     answers: list[str | bytes] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: answers.append(frame)))
@@ -543,12 +621,7 @@ def test_out_of_sight(page: Page) -> None:
     page.goto("/live")
     start(page)
     expect_face(page)
-    page.evaluate(
-        """() => {
-            Object.defineProperty(document, "hidden", { value: true });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }"""
-    )
+    hide(page)
     page.wait_for_timeout(500)  # the last answers come in
     before = len(answers)
     page.clock.fast_forward(3_000)
@@ -558,6 +631,51 @@ def test_out_of_sight(page: Page) -> None:
     expect(page.locator("#message")).to_contain_text("out of sight")
     assert page.evaluate("video.srcObject") is None
     expect(page.get_by_role("button", name="Save CSV")).to_be_visible()
+
+
+@pytest.mark.parametrize("paused", [False, True])
+def test_out_of_sight_while_the_camera_opens(page: Page, paused: bool) -> None:
+    """Or, paused, while its picture begins to move again."""
+    frames: list[bytes] = []
+    page.add_init_script(CAMERAS)
+    page.route_web_socket("**/live/stream", welcoming(frames, {"type": "skipped", "text": ""}))
+    page.clock.install()
+    page.goto("/live")
+    if paused:
+        start(page)
+        connection(page, "live")
+        page.locator("#pause").click()
+        page.evaluate("() => { video.play = () => new Promise((resolve) => { window.letGo = resolve; }); }")
+        page.locator("#pause").click()
+    else:
+        page.evaluate("hold", "getUserMedia")
+        start(page)
+    hide(page)
+    before = len(frames)
+    page.evaluate("letGo()")
+    connection(page, "live")
+    page.wait_for_timeout(500)
+    assert len(frames) == before
+    page.clock.fast_forward(20_000)
+    expect(page.locator("#message")).to_contain_text("out of sight")
+    assert page.evaluate("tracks.map((track) => track.readyState)") == ["ended"]
+
+
+def test_last_minute_stays(page: Page) -> None:
+    """As it was when the last frame was looked at, while there are no more."""
+    page.clock.install()
+    page.goto("/live")
+    start(page)
+    expect_face(page)
+    tale = page.locator("#tale")
+    expect(tale).to_have_text(re.compile(r"^Face \d+: happy"))
+    for name in "Pause", "Stop":
+        page.get_by_role("button", name=name).click()
+        page.clock.fast_forward(90_000)
+        page.wait_for_timeout(600)  # the next time that it is told
+        expect(tale).to_have_text(re.compile(r"^Face \d+: happy"))
+        chart = decoded(page.evaluate("timeline.toDataURL()"))
+        assert chart[-5, -5:, 3].any()
 
 
 def test_inside_telegram(page: Page) -> None:
@@ -585,6 +703,46 @@ def test_inside_telegram(page: Page) -> None:
     expect(page.locator("#message")).to_have_text(replies.LIVE_REFUSALS["unknown"])
     assert json.loads(sent[0]) == {"init_data": init_data}
     assert page.evaluate("video.srcObject") is None
+
+
+def test_browser_is_offered_where_it_would_be_let_in(browser: Browser, service) -> None:
+    with opened(browser, service, permissions=()) as page:
+        about = page.request.get("/about").json()
+        assert about["live_open"] is True
+        outside = page.get_by_role("button", name="Open in a browser")
+        page.goto("/live#tgWebAppVersion=8.0")
+        page.wait_for_load_state("networkidle")
+        start(page)
+        expect(outside).to_be_visible()
+        page.context.grant_permissions(["camera"])
+        page.get_by_role("button", name="Try again").click()
+        page.get_by_role("button", name="Stop").click()
+        expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
+        expect(outside).to_be_hidden()
+        page.context.clear_permissions()
+        page.route("**/about", lambda route: route.fulfill(json=about | {"live_open": False}))
+        page.reload()
+        page.wait_for_load_state("networkidle")
+        start(page)
+        expect(page.get_by_role("heading", name="No camera")).to_be_visible()
+        expect(outside).to_be_hidden()
+
+
+def test_letters_can_be_switched_off_on_a_phone(browser: Browser, service) -> None:
+    """To which a keyboard may be connected, too."""
+    with opened(browser, service, is_mobile=True, has_touch=True) as page:
+        page.goto("/live")
+        assert page.evaluate("matchMedia('(hover: none)').matches")
+        start(page)
+        connection(page, "live")
+        mirror = page.get_by_role("button", name="Mirror")
+        expect(mirror.locator("kbd")).to_be_hidden()
+        page.keyboard.press("m")
+        expect(mirror).to_have_attribute("aria-pressed", "false")
+        page.get_by_text("Keyboard", exact=True).tap()
+        page.get_by_label("Keys work wherever the focus is").uncheck()
+        page.keyboard.press("m")
+        expect(mirror).to_have_attribute("aria-pressed", "false")
 
 
 def test_link_from_the_photos(page: Page) -> None:

@@ -22,6 +22,7 @@ const REASONS = {
 };
 
 const PICTURE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+const FRONT = { facingMode: "user" };
 
 /** Why there is no camera; `reason` is a key of TROUBLES. */
 export class Trouble extends Error {
@@ -37,27 +38,44 @@ export class Camera {
   constructor(video, onUnplugged) {
     this.video = video;
     this.onUnplugged = onUnplugged;
-    this.wish = { facingMode: "user" };
+    this.wish = FRONT;
+    this.closings = 0; // so far; what was opened before the last one is not wanted any more
+    this.several = false; // whether there is another one to switch to
   }
 
-  /** Shows the wished camera's picture. @throws {Trouble} */
+  /**
+   * Shows the wished camera's picture.
+   * @returns {Promise<boolean>} false where it was closed again before it was open
+   * @throws {Trouble}
+   */
   async open() {
     if (!window.isSecureContext) throw new Trouble("insecure");
     if (!navigator.mediaDevices?.getUserMedia) throw new Trouble("missing");
+    this.close(); // first: many phones can't have two cameras open
+    const { closings } = this;
     try {
-      this.close(); // first: many phones can't have two cameras open
       const stream = await navigator.mediaDevices.getUserMedia({ video: { ...PICTURE, ...this.wish } });
-      this.track = stream.getVideoTracks()[0];
+      const [track] = stream.getVideoTracks();
+      if (closings !== this.closings) {
+        track.stop();
+        return false;
+      }
+      this.track = track;
       this.track.onended = this.onUnplugged;
       this.video.srcObject = stream;
       await this.video.play();
+      this.several = (await this.cameras()).length > 1;
     } catch (error) {
+      if (closings !== this.closings) return false;
       this.close();
+      this.wish = FRONT; // the one that failed may be gone for good
       throw new Trouble(REASONS[error.name] ?? "unknown");
     }
+    return closings === this.closings;
   }
 
   close() {
+    this.closings += 1;
     this.track?.stop();
     this.track = undefined;
     this.video.srcObject = null;
@@ -73,16 +91,19 @@ export class Camera {
     return devices.filter((device) => device.kind === "videoinput");
   }
 
-  /** Front and back take turns on a phone, all cameras elsewhere. @throws {Trouble} */
+  /** Front and back take turns on a phone, all cameras elsewhere. Returns and throws as open() does. */
   async switch() {
+    if (!this.track) return false; // one is just being opened
     const { facingMode, deviceId } = this.track.getSettings();
     if (facingMode) {
       this.wish = { facingMode: facingMode === "environment" ? "user" : "environment" };
     } else {
+      const { closings } = this;
       const ids = (await this.cameras()).map((device) => device.deviceId);
+      if (closings !== this.closings) return false;
       this.wish = { deviceId: { exact: ids[(ids.indexOf(deviceId) + 1) % ids.length] } };
     }
-    await this.open();
+    return this.open();
   }
 }
 

@@ -11,10 +11,12 @@ const COLUMNS = ["time", "face", ...EMOTIONS, "gender", "gender_probability", "a
 export class Session {
   constructor() {
     this.rows = [];
+    this.latest = 0; // milliseconds since 1970, of the last frame, with or without a face
   }
 
   /** @param {object[]} faces as the server tells them. @param {number} now milliseconds since 1970 */
   add(faces, now) {
+    this.latest = now;
     for (const face of faces) {
       const { label, probability } = face.gender;
       const female = label === "female" ? probability : 1 - probability;

@@ -12,26 +12,27 @@ export class Story {
     this.chosen = null; // the number of the face that is told about; null for the first of the last frame
   }
 
-  /** @param {number} now milliseconds since 1970 */
-  show(now) {
+  /** @param {number} end of the minute, in milliseconds since 1970 */
+  show(end) {
+    this.end = end;
     const { rows } = this.session;
     this.element.hidden = !rows.length;
     if (!rows.length) return;
-    const minute = this.session.since(SPAN_SECONDS, now);
+    const minute = this.session.since(SPAN_SECONDS, end);
     const numbers = [...new Set(minute.map((row) => row[1]))].sort((one, other) => one - other);
     if (!numbers.includes(this.chosen)) this.chosen = null;
     const number = this.chosen ?? minute.find((row) => row[0] === minute.at(-1)[0])?.[1];
     this.choices(numbers, number);
-    this.chart(minute.filter((row) => row[1] === number), number, now);
+    this.chart(minute.filter((row) => row[1] === number), number);
     const start = new Date(rows[0][0]).toLocaleTimeString([], { timeStyle: "short" });
     write("kept", `${rows.length === 1 ? "1 reading" : `${rows.length.toLocaleString()} readings`} since ${start}.`);
   }
 
-  chart(rows, number, now) {
+  chart(rows, number) {
     const { canvas } = this;
     canvas.width = Math.round(canvas.clientWidth * devicePixelRatio);
     canvas.height = Math.round(canvas.clientHeight * devicePixelRatio);
-    draw(canvas.getContext("2d"), rows, now);
+    draw(canvas.getContext("2d"), rows, this.end);
     write("tale", rows.length ? `Face ${number}: ${tell(rows)}.` : "Nobody was in sight.");
   }
 
@@ -54,7 +55,7 @@ export class Story {
     radio.value = number;
     radio.onchange = () => {
       this.chosen = number;
-      this.show(Date.now());
+      this.show(this.end);
     };
     label.querySelector("span").textContent = `Face ${number}`;
     return label;
