@@ -670,6 +670,7 @@ def test_last_minute_stays(page: Page) -> None:
     expect_face(page)
     tale = page.locator("#tale")
     expect(tale).to_have_text(re.compile(r"^Face \d+: happy"))
+    page.wait_for_timeout(2000)  # of one reading alone the chart has nothing to show
     for name in "Pause", "Stop":
         page.get_by_role("button", name=name).click()
         page.clock.fast_forward(90_000)
