@@ -36,9 +36,9 @@ pytestmark = pytest.mark.timeout(600)  # seconds; the first test starts the flee
 HEAVY = scans(900)  # keeps a process busy for some seconds
 
 
-def test_200_photos_are_answered_once_though_a_dyno_and_a_web_process_are_killed(fleet, send):
+def test_300_photos_are_answered_once_though_a_dyno_and_a_web_process_are_killed(fleet, send):
     telegram = fleet.telegram
-    photos = send(200)
+    photos = send(300)  # as many as are surely not through before the second kill
     first, second = fleet.dynos
     delivery = telegram.start_delivery(200, PACE)
     wait_for_answers(telegram, photos, 30)
