@@ -120,11 +120,12 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
     for name, target in (("--output", options.output), ("--csv", options.csv)):
         if target is None:
             continue
-        if target.resolve() in taken:
-            parser.error(f"{name} would write over {taken[target.resolve()]}")
+        place = target.resolve()
+        if place in taken:
+            parser.error(f"{name} would write over {taken[place]}")
         if not target.parent.is_dir():
             parser.error(f"{name} needs the folder {target.parent}, which does not exist")
-        taken[target.resolve()] = name
+        taken[place] = name
 
 
 def _film(options: argparse.Namespace) -> int:

@@ -33,8 +33,13 @@ SOUND_CODECS = ("aac", "mp3", "opus", "vorbis", "flac", "alac", "ac3", "amr_nb",
 COPIED_SOUND = {"aac": 0, "mp3": 16_000}
 
 BIT_RATE = 4_000_000  # bits a second, at most: a minute of film grain stays below 31 MB
-ENCODER = {"preset": "veryfast", "crf": "23", "maxrate": str(BIT_RATE), "bufsize": str(BIT_RATE)}
-ENCODER |= {"threads": "1"}  # more would take more memory
+ENCODER = {
+    "preset": "veryfast",
+    "crf": "23",
+    "maxrate": str(BIT_RATE),
+    "bufsize": str(BIT_RATE),
+    "threads": "1",  # more would take more memory
+}
 TIME_BASE = Fraction(1, 90_000)  # seconds
 SOUND_RATE = 48_000  # samples a second, at most, of sound that becomes AAC
 SOUND_RATES = av.Codec("aac", "w").audio_rates  # likewise, all that there are

@@ -13,9 +13,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -177,28 +177,23 @@ class Pool:
         """
         end, number, worked = time.perf_counter() + seconds, next(self._numbers), 0.0
         part = SLICE_SECONDS if len(self._processes) == 1 else inf  # another process would not know it
-        film = None
-        async with self._videos:
-            try:
-                while worked < VIDEO_MOST_SECONDS:
-                    process = await self._idle.get()
-                    start = time.perf_counter()
-                    left = end - start
-                    if left < (0 if worked else VIDEO_LEAST_SECONDS):
-                        self._idle.put_nowait(process)
-                        raise TimeoutError
-                    budget = min(VIDEO_SECONDS, VIDEO_SHARE * left)
-                    most = left if part == inf else self._seconds
-                    work = self._work(process, _film, number, data, longest, budget, part, seconds=most)
-                    film = await asyncio.shield(self._keep(work))
-                    worked += time.perf_counter() - start
-                    if film is not None:
-                        wait = time.perf_counter() - end + seconds - worked
-                        return replace(film, seconds={"wait": wait} | film.seconds)
-            finally:
-                if film is None:  # it was given up, and nobody else's video may come for hours
-                    self._keep(self._forget(number))
-        raise AnalysisError("timed_out")
+        async with self._videos, self._begun(number):
+            while worked < VIDEO_MOST_SECONDS:
+                process = await self._idle.get()
+                start = time.perf_counter()
+                left = end - start
+                if left < (0 if worked else VIDEO_LEAST_SECONDS):
+                    self._idle.put_nowait(process)
+                    raise TimeoutError
+                budget = min(VIDEO_SECONDS, VIDEO_SHARE * left)
+                most = left if part == inf else self._seconds
+                work = self._work(process, _film, number, data, longest, budget, part, seconds=most)
+                film = await asyncio.shield(self._keep(work))
+                worked += time.perf_counter() - start
+                if film is not None:
+                    wait = time.perf_counter() - end + seconds - worked
+                    return replace(film, seconds={"wait": wait} | film.seconds)
+            raise AnalysisError("timed_out")
 
     async def frame(self, data: bytes) -> Frame:
         """Look at an encoded live frame. Photos go first: one that comes meanwhile waits for no other frame.
@@ -256,6 +251,15 @@ class Pool:
             else:
                 self._idle.put_nowait(process)
                 return
+
+    @asynccontextmanager
+    async def _begun(self, number: int) -> AsyncIterator[None]:
+        """Work on a video; where it is given up, nothing of it is kept until the next one comes."""
+        try:
+            yield
+        except BaseException:
+            self._keep(self._forget(number))
+            raise
 
     async def _forget(self, number: int) -> None:
         """Have a process drop what it keeps of a video."""

@@ -241,7 +241,7 @@ def task_of(recipe: Recipe) -> Task:
 
 
 def build(recipe: Recipe, task: Task, precision: str) -> keras.Model:
-    """The recipe's network with new weights, or those of the pre-trained backbone."""
+    """The recipe's network with new weights, or those that it is to begin with."""
     keras.config.set_dtype_policy(precision)
     baseline = BASELINES.get(recipe.network)
     own = baseline.dropout if baseline else DROPOUT

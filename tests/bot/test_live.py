@@ -20,7 +20,6 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from bot import asgi, conversation, journal, live, replies
-from bot.live import CONNECTIONS_AN_ADDRESS, GREETING_SECONDS
 from bot.settings import FRAME_BYTES, Settings
 from inference.pool import AnalysisError
 from tests.bot.test_asgi import encode
@@ -178,16 +177,16 @@ def test_init_data_is_never_taken_on_trust(service):
 
 def test_connections_of_one_address_are_few(bot):
     with contextlib.ExitStack() as stack:
-        for _ in range(CONNECTIONS_AN_ADDRESS):
+        for _ in range(live.CONNECTIONS_AN_ADDRESS):
             stack.enter_context(dial(bot, address="192.0.2.9"))
         with pytest.raises(InvalidStatus, match="403"):
             dial(bot, address="192.0.2.9").close()
         with session(bot, "192.0.2.10", opened()):
             pass
-    wait_for(lambda: _welcomed(bot, "192.0.2.9"))
+    wait_for(lambda: welcomed(bot, "192.0.2.9"))
 
 
-def _welcomed(bot: Service, address: str) -> bool:
+def welcomed(bot: Service, address: str) -> bool:
     try:
         with session(bot, address, opened()):
             return True
@@ -206,11 +205,11 @@ def test_who_pings_and_never_reads_is_cut_off(service):
         pings = (b"\x89\xfd" + bytes(4) + bytes(125)) * 1000  # masked by zeros
         start = time.monotonic()
         with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            _send_for(GREETING_SECONDS / 2, client, pings)  # not the end for want of a greeting
-        assert time.monotonic() - start < GREETING_SECONDS / 2
+            send_for(live.GREETING_SECONDS / 2, client, pings)  # not the end for want of a greeting
+        assert time.monotonic() - start < live.GREETING_SECONDS / 2
 
 
-def _send_for(seconds: float, client: socket.socket, data: bytes) -> None:
+def send_for(seconds: float, client: socket.socket, data: bytes) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         client.sendall(data)
