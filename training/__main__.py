@@ -32,7 +32,6 @@ from training.export import read_records, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, fit
 from training.networks import blend, grow, residual
 from training.tasks import NETWORK_OF, TASKS
-from training.teaching import teach
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
 PRECISIONS = ("mixed_bfloat16", "float32")
@@ -179,29 +178,25 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespace) -> keras.Model:
     """A fit's network, grown from that of the fit before; or loaded, where that was done before."""
-    task, settings, folder = TASKS[name], _settings(name, options), options.runs / name
-    chosen = name == options.command  # only then --start and --teacher are meant for it
-    start, teacher = (options.start, options.teacher) if chosen else (None, None)
-    made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
-    made |= {"teacher": str(teacher)} if teacher else {}
-    claim(folder, settings | made | {"faces": len(faces[0])})
-    before = folder / "start.keras"
-    if start and not before.exists():
-        shutil.copy(start / f"{name}.keras", before)  # `start` may be where the result goes
-    elif task.start and not before.exists():
-        serving_copy(_fitted(task.start, faces, valid, options), TASKS[task.start]).save(before)
-
+    task = TASKS[name]
+    start = options.start if name == options.command else None
     network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
-    if before.exists():
-        grow(network, keras.saving.load_model(before, compile=False))
-    weights, targets = task.weights(faces[0].labels), None
-    if task.taught:
-        path = teacher / f"{name}.keras" if teacher else before
-        known = keras.saving.load_model(path, compile=False)
-        faces, weights, targets = teach(task, faces, known, options.data)
+    if start:
+        grow(network, keras.saving.load_model(start / f"{name}.keras", compile=False))
+    elif task.start:
+        grow(network, _fitted(task.start, faces, valid, options))
+    settings = _settings(name, options)
+    folder = options.runs / name
+    made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
+    claim(folder, settings | made | {"faces": len(faces[0])})
+    if start and not (folder / "start.keras").exists():  # `start` may be where the result goes
+        shutil.copy(start / f"{name}.keras", folder / "start.keras")
+    crops = experiment.crops(
+        task, faces, task.weights(faces[0].labels), settings["augmentation"], options.seed
+    )
     fit(
         network,
-        experiment.crops(task, faces, weights, settings["augmentation"], options.seed, targets=targets),
+        crops,
         experiment.crops(task, valid),
         task.losses,
         task.metrics,
@@ -210,7 +205,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         task.peak_rate,
     )
     if start and options.blend:
-        blend(network, before)
+        blend(network, folder / "start.keras")
     return network
 
 
@@ -228,10 +223,8 @@ def _history(name: str, options: argparse.Namespace) -> list[dict]:
         before = read_records(options.start)[next(iter(task.heads))]["trained"]["fits"]
     else:
         before = _history(task.start, options) if task.start else []
-    more = {"taught": task.taught, "unlabelled": task.unlabelled}
-    more["blended"] = options.blend and name == options.command
-    more = {what: value for what, value in more.items() if value}
-    return before + [{"task": name} | _settings(name, options) | more]
+    blended = {"blended": True} if options.blend and name == options.command else {}
+    return before + [{"task": name} | _settings(name, options) | blended]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -246,9 +239,6 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--clean", help=CLEAN)
         command.add_argument("--start", type=Path, help="folder of models to go on from")
         command.add_argument("--blend", action="store_true", help="take the mean with the model gone on from")
-        command.add_argument(
-            "--teacher", type=Path, help="folder of models to learn from; default: that gone on from"
-        )
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
 

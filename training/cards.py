@@ -214,14 +214,8 @@ Calibrated on {faces["calibration"]:,} other faces, measured on {faces["valid"]:
 
 
 def _fit(fit: dict) -> str:
-    parts = [f"`{fit['task']}`", f"augmentation `{fit['augmentation']}`"]
-    if fit.get("taught"):
-        parts.append("half of each target what a finished network said")
-    if fit.get("unlabelled"):
-        parts.append(f"also on `{fit['unlabelled']}` as that network labels it")
-    if fit.get("blended"):
-        parts.append("the mean of its start and its end")
-    return f"{fit['epochs']} epochs ({', '.join(parts)})"
+    blended = ", the mean of its start and its end" if fit.get("blended") else ""
+    return f"{fit['epochs']} epochs (`{fit['task']}`, augmentation `{fit['augmentation']}`{blended})"
 
 
 def _calibration(record: dict) -> str:

@@ -27,7 +27,7 @@ BALANCES = ("none", "weights", "sampling")
 BACKBONE_SIDE = 96  # pixels of the crop
 PEAK_RATE = 0.05  # of our network and of backbones
 DROPOUT = 0.3
-TEACHING = 0.5  # share of the teacher in targets; the labels have the rest
+TEACHING = 0.7  # share of the teacher in targets; the labels have the rest
 
 
 @dataclass(frozen=True)
@@ -333,8 +333,7 @@ def crops(
 
 def logits(network: keras.Model, task: Task, located: Located) -> dict[str, np.ndarray]:
     """(n, classes) by output, as in serving: the mean of each crop's logits and its mirror image's."""
-    none = {"none": np.empty(len(located[0]))}  # the faces may be without labels
-    batches = crops(task, located, targets=none)
+    batches = crops(task, located)
     inputs = (batches[batch][0] for batch in range(len(batches)))
     answers = [
         [(a + b) / 2 for a, b in zip(_outputs(network, x), _outputs(network, x[:, :, ::-1]))] for x in inputs

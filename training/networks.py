@@ -48,8 +48,7 @@ def grow(network: keras.Model, start: keras.Model) -> None:
     """Give a network the weights of every layer that `start` has under the same name, in the same shape.
 
     Where `network` has more blocks a stage, it computes at first what `start` does, since a new block
-    begins as the identity (Net2Net, Chen et al. 2016); where it has fewer, the last ones are left out.
-    Crops may differ in size, heads in number and size.
+    begins as the identity (Net2Net, Chen et al. 2016). Crops may differ in size, heads in number and size.
     """
     known = {layer.name: layer.get_weights() for layer in start.layers}
     for layer in network.layers:

@@ -27,14 +27,11 @@ COUNTS = {"train": 280, "valid": 105}
 FIT = ("--data", "data", "--augmentation", "low")
 EPOCHS = {
     "emotion_base": 4,
-    "emotion_again": 1,
     "emotion": 1,
     "traits_base": 4,
     "traits_again": 1,
-    "traits_large": 1,
     "traits": 1,
 }
-LEARNT_FROM = {"emotion": {"taught": True, "unlabelled": "utkface"}, "traits": {"taught": True}}
 PEAK_RATES = {name: 0.03 if name.endswith("_base") else 0.005 for name in EPOCHS}
 # Few steps bear no larger ones.
 
@@ -77,7 +74,7 @@ def test_each_model_starts_from_its_earlier_fits(place):
     assert {name: _epochs_fitted(place, name) for name in EPOCHS} == EPOCHS
     for name, last in NETWORK_OF.items():
         assert _record(place, name)["trained"]["fits"] == [
-            {"task": task, "epochs": EPOCHS[task], "augmentation": "low"} | LEARNT_FROM.get(task, {})
+            {"task": task, "epochs": EPOCHS[task], "augmentation": "low"}
             for task in EPOCHS
             if task.startswith(last)
         ]
@@ -88,7 +85,7 @@ def test_records_tell_how_the_models_were_made(place):
         record, task = _record(place, name), TASKS[NETWORK_OF[name]]
         assert (record["task"], record["side"], record["channels"]) == (name, task.side, task.channels)
         assert record["network"] == NETWORK_OF[name]
-        assert 1_500_000 < record["parameters"] < 2_500_000
+        assert 1_500_000 < record["parameters"] < 3_200_000
         trained = record["trained"]
         assert (trained["seed"], trained["keras"]) == (0, keras.__version__)
         faces = trained["faces"]
@@ -158,7 +155,7 @@ def test_a_fit_starts_from_models_that_are_there(place):
     before = _record(place, "emotion")["trained"]["fits"]
     assert record["trained"]["fits"] == [
         *before,
-        {"task": "emotion", "epochs": 1, "augmentation": "low", "blended": True} | LEARNT_FROM["emotion"],
+        {"task": "emotion", "epochs": 1, "augmentation": "low", "blended": True},
     ]
     assert [path.name for path in (place / "more/runs").iterdir()] == ["emotion"]  # no earlier fit was made
     assert record["valid"]["accuracy"]["share"] > 0.6
@@ -171,20 +168,6 @@ def test_a_fit_starts_from_models_that_are_there(place):
     assert max(np.abs(end - begin).max() for begin, _, end in zip(*weights)) > 1e-3
     for begin, middle, end in zip(*weights):
         np.testing.assert_allclose(middle, (begin + end) / 2, atol=1e-6)
-
-
-def test_a_fit_learns_from_another_teacher(place):
-    def loss(runs, *options):
-        elsewhere = ("--start", "weights", "--runs", runs, "--weights", f"{runs}/weights")
-        main(["traits", "--epochs", "1", *elsewhere, *options, *FIT])
-        return (place / runs / "traits/log.csv").read_text()
-
-    network = keras.saving.load_model(place / "weights/traits.keras", compile=False)
-    network.get_layer("age").bias.assign_add(np.linspace(0, 9, 117))  # everyone is said to be old
-    (place / "old").mkdir()
-    network.save(place / "old/traits.keras")
-    itself, old = loss("itself"), loss("taught", "--teacher", "old")
-    assert float(itself.splitlines()[1].split(",")[2]) + 1 < float(old.splitlines()[1].split(",")[2])
 
 
 def test_a_fit_never_goes_on_under_other_settings(place):
