@@ -3,7 +3,7 @@ import pytest
 
 from inference.faces import EMOTIONS
 from training.networks import AGES
-from training.tasks import TASKS, accuracy, age_distributions, age_loss, mae
+from training.tasks import TASKS, age_distributions, age_loss, mae
 
 YEARS = np.arange(AGES)
 
@@ -61,5 +61,5 @@ def test_targets_losses_and_metrics_fit_the_heads(name, make_faces):
 
 def test_gender_is_right_where_the_logit_has_its_sign():
     women = np.array([[1.0], [0.6], [0.4], [0.0]])
-    right = accuracy(women, np.array([[0.3], [-2.0], [-0.1], [-5.0]]))
+    right = TASKS["traits"].metrics["gender"](women, np.array([[0.3], [-2.0], [-0.1], [-5.0]]))
     assert np.array(right)[:, 0].tolist() == [1, 0, 1, 1]
