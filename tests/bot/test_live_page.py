@@ -497,6 +497,24 @@ def test_stopped_while_the_other_camera_opens(page: Page, late: str) -> None:
     expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
 
 
+def test_paused_while_the_other_camera_opens(page: Page) -> None:
+    page.add_init_script(CAMERAS)
+    page.goto("/live")
+    start(page)
+    connection(page, "live")
+    page.evaluate(
+        """video.addEventListener("loadstart", () => {  // it is not playing yet
+            if (video.srcObject && document.body.dataset.state === "running") pause.click();
+        })"""
+    )
+    page.get_by_role("button", name="Switch").click()
+    connection(page, "paused")
+    page.wait_for_timeout(1000)  # for a camera to open
+    page.get_by_role("button", name="Go on").click()
+    expect_face(page)
+    expect_answers(page)
+
+
 def test_other_camera_fails(page: Page) -> None:
     """The one that worked can be had again."""
     page.add_init_script(CAMERAS)

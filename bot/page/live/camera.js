@@ -63,7 +63,7 @@ export class Camera {
       this.track = track;
       this.track.onended = this.onUnplugged;
       this.video.srcObject = stream;
-      await this.video.play();
+      await this.video.play().catch(unlessPaused);
       this.several = (await this.cameras()).length > 1;
     } catch (error) {
       if (closings !== this.closings) return false;
@@ -105,6 +105,11 @@ export class Camera {
     }
     return this.open();
   }
+}
+
+/** Playing is aborted where somebody pauses the picture before it has come; the camera is open all the same. */
+function unlessPaused(error) {
+  if (error.name !== "AbortError") throw error;
 }
 
 const canvas = document.createElement("canvas");
