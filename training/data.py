@@ -2,9 +2,12 @@
 
 import csv
 import hashlib
+import os
 import re
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 import cv2
@@ -16,6 +19,7 @@ from inference.faces import EMOTIONS
 from training.duplicates import groups, near_copies
 
 CACHE = Path("runs")  # landmarks found once are kept here; never committed
+SAVE_SECONDS = 60  # between saves of the landmarks found so far
 
 # FER+ column of each of our emotions, in the order of EMOTIONS.
 FERPLUS_COLUMNS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -23,18 +27,20 @@ FERPLUS_COLUMNS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise
 FER2013_USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 FER2013_SIDE = 48  # pixels
 
-UTKFACE_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+\.jpg(\.chip\.jpg)?$")
+UTKFACE_NAME = re.compile(r"(?P<age>\d{1,3})_(?P<gender>[01])_(?P<race>[0-4])_\d+(\.jpg\.chip)?\.\w+$")
 RACES = ("White", "Black", "Asian", "Indian", "other")
 
 # Specs on Face: person, sequence, sex, age, light, view, crop, emotion, year, part, occlusion, filter, level.
 SOF_NAME = re.compile(
     r"(?P<person>\w+?)_\d+_(?P<sex>[mf])_(?P<age>\d{1,3})_[io]_(fr|nf)_(cr|nc)"
-    r"_(?P<emotion>no|hp|sd|sr)_\d+_\d+_\w+\.jpg$"
+    r"_(?P<emotion>no|hp|sd|sr)_\d+_\d+_\w+\.\w+$"
 )
 # Each of its codes stands for several emotions, those of one of the four classes of classes.MERGES.
 SOF_EMOTIONS = {"no": "neutral", "hp": "happy", "sd": "sad", "sr": "surprise"}
 
-# Folders' names for our emotions, beside our own; CK+48 also has contempt, which is none of ours.
+CKPLUS_NAME = re.compile(r"(?P<person>S\d+)_\d+_\d+\.\w+$")
+
+# Folders' names for our emotions, beside our own.
 FOLDERS = {
     "anger": "angry",
     "disgusted": "disgust",
@@ -43,12 +49,40 @@ FOLDERS = {
     "sadness": "sad",
     "surprised": "surprise",
 }
+LEFT_OUT = "contempt"  # folder of an emotion that is none of ours
 GENDER_FOLDERS = {"male": 0, "man": 0, "men": 0, "female": 1, "woman": 1, "women": 1}
-AGE_FOLDER = re.compile(r"(?P<low>\d{1,3})-(?P<high>\d{1,3})$")
+AGE_FOLDER = re.compile(r"(?P<low>\d{1,3})(-(?P<high>\d{1,3})|\+)$")
+OPEN_BAND = 20  # years that a band without an end, such as 81+, is taken to span
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 VALID_SHARE = 0.15  # of sets that come without a split
 CALIBRATION_SHARE = 0.05  # of train, kept from fitting to set temperatures and age ranges on
+
+
+@dataclass(frozen=True)
+class Photos(Sequence):
+    """Pictures in files, decoded whenever one is asked for: those of Specs on Face would take 39 GB.
+
+    Attributes:
+        paths: of the files.
+        flag: of cv2.imread, which also says what a picture is: uint8 RGB or grey, None where it is none.
+    """
+
+    paths: tuple[Path, ...]
+    flag: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> np.ndarray | None:
+        return cv2.imread(str(self.paths[row]), self.flag)
+
+    def __add__(self, other: "Photos") -> "Photos":
+        return replace(self, paths=self.paths + other.paths)
+
+    def take(self, rows: np.ndarray) -> "Photos":
+        """The pictures at `rows`, indices; none is decoded."""
+        return replace(self, paths=tuple(self.paths[row] for row in rows))
 
 
 @dataclass(frozen=True)
@@ -57,18 +91,20 @@ class Faces:
 
     Attributes:
         names: (n,) str, unique within a set, split by split.
-        images: n pictures, (height, width, 3) RGB or (height, width) grey, uint8.
+        images: n pictures, (height, width, 3) RGB or (height, width) grey, uint8; face crops are a list.
         labels: task's own columns, each an (n, ...) array: `votes` (n, 7) float32, share of each of
             EMOTIONS; `original` (n,) int, FER2013's class; `age` (n,) years; `gender` (n,) 1 female;
             `race` (n,) index into RACES; `group` (n,) str, those of one person, or copies of one photo,
             which must stay on one side of every split.
         unreadable: names of files that are no pictures; they are not among the faces.
+        not_understood: names of pictures whose name or folder tells no label; nor are they.
     """
 
     names: np.ndarray
-    images: list[np.ndarray]
+    images: list[np.ndarray] | Photos
     labels: dict[str, np.ndarray]
     unreadable: tuple[str, ...] = ()
+    not_understood: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -76,7 +112,8 @@ class Faces:
     def take(self, rows: np.ndarray) -> "Faces":
         """The faces at `rows`, indices or a mask."""
         rows = np.arange(len(self))[rows]
-        images = [self.images[row] for row in rows]
+        lazy = isinstance(self.images, Photos)
+        images = self.images.take(rows) if lazy else [self.images[row] for row in rows]
         labels = {key: column[rows] for key, column in self.labels.items()}
         return replace(self, names=self.names[rows], images=images, labels=labels)
 
@@ -85,25 +122,13 @@ class Faces:
         return _hashed(self.labels.get("group", self.names)) < CALIBRATION_SHARE
 
 
-def _hashed(texts: np.ndarray) -> np.ndarray:
+def _hashed(texts: Iterable[str]) -> np.ndarray:
     """(n,) float, from 0 to 1, evenly; the same for the same text."""
     return np.array([int(hashlib.sha256(text.encode()).hexdigest()[:8], 16) / 2**32 for text in texts])
 
 
-def _read(paths: list[Path], names: list[str], labels: dict[str, list], flag: int) -> Faces:
-    """Faces of the files that are pictures; `flag` as of cv2.imread."""
-    images = [cv2.imread(str(path), flag) for path in paths]
-    read = np.array([image is not None for image in images], bool)
-    return Faces(
-        np.array(names, str)[read],
-        [image for image in images if image is not None],
-        {key: np.array(column)[read] for key, column in labels.items()},
-        tuple(np.array(names, str)[~read].tolist()),
-    )
-
-
-def _votes(classes: np.ndarray) -> np.ndarray:
-    """(n, 7) float32, all votes for the one class of each."""
+def _votes(classes: np.ndarray | int) -> np.ndarray:
+    """(n, 7) float32, all votes for the one class of each; (7,) for one class."""
     return np.eye(len(EMOTIONS), dtype=np.float32)[classes]
 
 
@@ -111,24 +136,26 @@ def read_fer2013(root: Path, split: str) -> Faces:
     """FER2013 with its original labels: class folders (`train/happy/*.png`) or the original fer2013.csv.
 
     Args:
-        root: a folder that holds `train` and `valid`, or that holds fer2013.csv.
+        root: a folder that holds `train` and `valid`, or `test` instead, or that holds fer2013.csv.
         split: "train", "valid" or "test".
 
     Raises:
         FileNotFoundError: `root` holds neither, or nothing of that split.
     """
+
+    def labels_of(path: Path) -> dict:
+        emotion = _emotion_of(path)
+        return {"original": EMOTIONS.index(emotion)} if emotion else {}
+
     table = root / "fer2013.csv"
-    faces = _fer2013_rows(table, split) if table.exists() else _fer2013_files(root / split)
-    if not len(faces):
-        raise FileNotFoundError(f"no FER2013 pictures of the split {split} in {root}")
+    if table.exists():
+        faces = _fer2013_rows(table, split)
+    else:
+        faces = _read(root, split, labels_of, cv2.IMREAD_GRAYSCALE)
+        # In the order of EMOTIONS, which unfinished fits keep a teacher's answers in; named as in FER+.
+        faces = faces.take(np.argsort(faces.labels["original"], kind="stable"))
+        faces = replace(faces, names=np.array([name.split("/")[-1] for name in faces.names]))
     return replace(faces, labels=faces.labels | {"votes": _votes(faces.labels["original"])})
-
-
-def _fer2013_files(folder: Path) -> Faces:
-    paths = [path for emotion in EMOTIONS for path in sorted((folder / emotion).glob("*.png"))]
-    classes = [EMOTIONS.index(path.parent.name) for path in paths]
-    names = [path.name for path in paths]
-    return _read(paths, names, {"original": np.array(classes, int)}, cv2.IMREAD_GRAYSCALE)
 
 
 def _fer2013_rows(table: Path, split: str) -> Faces:
@@ -140,6 +167,8 @@ def _fer2013_rows(table: Path, split: str) -> Faces:
                 images.append(pixels.reshape(FER2013_SIDE, FER2013_SIDE))
                 names.append(f"fer{number:07d}.png")
                 classes.append(int(row["emotion"]))
+    if not names:
+        raise FileNotFoundError(f"no FER2013 pictures of the split {split} in {table}")
     return Faces(np.array(names, str), images, {"original": np.array(classes, int)})
 
 
@@ -148,6 +177,10 @@ def read_ferplus(root: Path, split: str) -> Faces:
 
     Pictures without a vote for one of our seven emotions are left out. From `train` so are those that
     most voters call unknown, contempt or not a face; the other splits keep them, as others measure it.
+    Arguments are those of read_fer2013.
+
+    Raises:
+        FileNotFoundError: there are no such pictures, or no votes for them.
     """
     faces = read_fer2013(root, split)
     table = ferplus_table(root)
@@ -158,6 +191,8 @@ def read_ferplus(root: Path, split: str) -> Faces:
             votes[row] = [table[name][column] for column in FERPLUS_COLUMNS]
             others[row] = max(int(table[name][column]) for column in ("contempt", "unknown", "NF"))
     kept = votes.max(axis=1) > (others if split == "train" else 0)
+    if not kept.any():
+        raise FileNotFoundError(f"no votes for pictures of the split {split} in {root}")
     faces = faces.take(kept)
     votes = votes[kept]
     return replace(faces, labels=faces.labels | {"votes": votes / votes.sum(axis=1, keepdims=True)})
@@ -179,82 +214,67 @@ def read_utkface(root: Path, split: str) -> Faces:
     """UTKFace (Zhang et al. 2017): age, gender and race stand in the file names.
 
     Args:
-        root: a folder that holds `train` and `valid`.
+        root: a folder that holds `train` and `valid` (or `test` instead), or only pictures, which are
+            divided: persons, or else copies of one photo, also mirrored ones, stay on one side.
         split: "train" or "valid".
 
     Raises:
         FileNotFoundError: no picture with such a name is there.
+        ValueError: there are too few to be divided.
     """
-    found = [(path, UTKFACE_NAME.match(path.name)) for path in sorted((root / split).glob("*.jpg"))]
-    found = [(path, match) for path, match in found if match]
-    if not found:
-        raise FileNotFoundError(f"no UTKFace pictures in {root / split}")
-    labels = {key: [int(match[key]) for _, match in found] for key in ("age", "gender", "race")}
-    paths = [path for path, _ in found]
-    return _read(paths, [path.name for path in paths], labels, cv2.IMREAD_COLOR_RGB)
+
+    def labels_of(path: Path) -> dict:
+        match = UTKFACE_NAME.match(path.name)
+        return {key: int(match[key]) for key in ("age", "gender", "race")} if match else {}
+
+    return _read(root, split, labels_of, cv2.IMREAD_COLOR_RGB)
 
 
 def read_sof(root: Path, split: str) -> Faces:
     """Specs on Face (Afifi and Abdelhamed 2019): people with glasses in hard light; labels in the file names.
 
     Its emotions are four, each of several of ours (see SOF_EMOTIONS), so that only a network of the same four
-    classes is to be fitted to them.
-
-    Args:
-        root: a folder that holds the pictures, whose persons are divided, or `train` and `valid` of them.
-        split: "train" or "valid".
-
-    Raises:
-        FileNotFoundError: no picture with such a name is there.
+    classes is to be fitted to them. Its pictures are Photos. Arguments and errors are those of read_utkface.
     """
 
-    def labels(paths: list[Path]) -> dict[str, list]:
-        matches = [SOF_NAME.match(path.name) for path in paths]
+    def labels_of(path: Path) -> dict:
+        match = SOF_NAME.match(path.name)
+        if not match:
+            return {}
         return {
-            "votes": _votes([EMOTIONS.index(SOF_EMOTIONS[match["emotion"]]) for match in matches]),
-            "age": [int(match["age"]) for match in matches],
-            "gender": [int(match["sex"] == "f") for match in matches],
-            "group": [match["person"] for match in matches],
+            "votes": _votes(EMOTIONS.index(SOF_EMOTIONS[match["emotion"]])),
+            "age": int(match["age"]),
+            "gender": int(match["sex"] == "f"),
+            "group": match["person"],
         }
 
-    return _read_split(root, split, lambda path: SOF_NAME.match(path.name), labels, cv2.IMREAD_COLOR_RGB)
+    return _read(root, split, labels_of, cv2.IMREAD_COLOR_RGB, photos=True)
 
 
 def read_ckplus(root: Path, split: str) -> Faces:
     """CK+48, the last frames of CK+ (Lucey et al. 2010): class folders; names begin with the person.
 
-    Contempt is left out. Arguments and errors are those of read_sof.
+    Contempt is left out. Arguments and errors are those of read_utkface.
     """
 
-    def labels(paths: list[Path]) -> dict[str, list]:
-        emotions = [_emotion_of(path) for path in paths]
-        return {
-            "votes": _votes([EMOTIONS.index(emotion) for emotion in emotions]),
-            "group": [path.name.split("_")[0] for path in paths],
-        }
+    def labels_of(path: Path) -> dict:
+        emotion, match = _emotion_of(path), CKPLUS_NAME.match(path.name)
+        if not (emotion and match):
+            return {}
+        return {"votes": _votes(EMOTIONS.index(emotion)), "group": match["person"]}
 
-    return _read_split(root, split, _emotion_of, labels, cv2.IMREAD_GRAYSCALE)
+    return _read(root, split, labels_of, cv2.IMREAD_GRAYSCALE)
 
 
 def read_folders(root: Path, split: str) -> Faces:
-    """Pictures in folders named by their class: emotions (`happy`), ages (`21-40`), or genders (`woman`).
+    """Pictures in folders named by their class: emotions (`happy`), ages (`21-40`, `81+`), genders (`woman`).
 
-    The age of a band is its middle. Without folders `train` and `valid`, copies of one photo, also mirrored
-    ones, stay on one side. Arguments and errors are those of read_sof.
+    The age of a band is its middle. Contempt is left out. Arguments and errors are those of read_utkface.
 
     Raises:
         ValueError: folders tell different things.
     """
-
-    def labels(paths: list[Path]) -> dict[str, list]:
-        columns = [_folder_labels(path) for path in paths]
-        if len({tuple(column) for column in columns}) != 1:
-            raise ValueError(f"the folders of {root} are not all emotions, nor all ages, nor all genders")
-        (key,) = columns[0]
-        values = [column[key] for column in columns]
-        return {key: _votes(values) if key == "votes" else values}
-
-    return _read_split(root, split, _folder_labels, labels, cv2.IMREAD_COLOR_RGB)
+    return _read(root, split, _folder_labels, cv2.IMREAD_COLOR_RGB)
 
 
 def _emotion_of(path: Path) -> str | None:
@@ -264,34 +284,86 @@ def _emotion_of(path: Path) -> str | None:
     return name if name in EMOTIONS else None
 
 
-def _folder_labels(path: Path) -> dict[str, int]:
-    """What a picture's folder tells: {"votes": class}, {"age": years}, {"gender": 0 or 1}, or nothing."""
+def _folder_labels(path: Path) -> dict:
+    """What a picture's folder tells: votes, age or gender, or nothing."""
     name = path.parent.name.lower()
     if emotion := _emotion_of(path):
-        return {"votes": EMOTIONS.index(emotion)}
+        return {"votes": _votes(EMOTIONS.index(emotion))}
     if band := AGE_FOLDER.match(name):
-        return {"age": (int(band["low"]) + int(band["high"])) // 2}
+        low = int(band["low"])
+        high = int(band["high"] or low + OPEN_BAND - 1)
+        return {"age": (low + high) // 2}
     return {"gender": GENDER_FOLDERS[name]} if name in GENDER_FOLDERS else {}
 
 
-def _read_split(root: Path, split: str, wanted: Callable, labels: Callable, flag: int) -> Faces:
-    """The wanted pictures in root/split; or, where `root` has no folder `train`, this side of all in it."""
-    divided = (root / "train").is_dir()
+def _read(
+    root: Path, split: str, labels_of: Callable[[Path], dict], flag: int, photos: bool = False
+) -> Faces:
+    """The pictures in root/split; or, where `root` has no such folders, this side of all in it.
+
+    Args:
+        labels_of: path -> labels of the picture there, {} where neither its name nor its folder tells any.
+        flag: of cv2.imread.
+        photos: leave them in their files.
+    """
+    divided = split == "test" or any((root / side).is_dir() for side in ("train", "valid", "test"))
     folder = root / split if divided else root
-    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES and wanted(path)]
-    if not paths:
-        raise FileNotFoundError(f"no pictures with the labels of this kind of data set in {folder}")
-    names = [path.relative_to(folder).as_posix() for path in paths]
-    faces = _read(paths, names, labels(paths), flag)
+    if divided and split == "valid" and not folder.is_dir():
+        folder = root / "test"  # as Kaggle has FER2013
+    paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES]
+    paths = [path for path in paths if path.parent.name.lower() != LEFT_OUT]
+    told = [labels_of(path) for path in paths]
+    understood = np.array([bool(labels) for labels in told], bool)
+    rows = [labels for labels in told if labels]
+    if not rows:
+        raise FileNotFoundError(f"no pictures of this kind of data set for {split} in {root}")
+    if len({tuple(row) for row in rows}) > 1:
+        raise ValueError(f"the folders of {root} are not all emotions, nor all ages, nor all genders")
+    names = np.array([path.relative_to(folder).as_posix() for path in paths], str)
+    faces = Faces(
+        names[understood],
+        Photos(tuple(compress(paths, understood)), flag),
+        {key: np.array([row[key] for row in rows]) for key in rows[0]},
+        not_understood=tuple(names[~understood].tolist()),
+    )
     if divided:
-        return faces
-    if "group" not in faces.labels:
-        numbers = groups(near_copies(faces.images), len(faces))
-        _, first = np.unique(numbers, return_index=True)
-        faces = replace(faces, labels=faces.labels | {"group": faces.names[first][numbers]})
-    # Not the hash that chooses the calibration faces, or all of those would be valid.
-    in_valid = _hashed(np.char.add("split ", faces.labels["group"])) < VALID_SHARE
-    return faces.take(in_valid if split == "valid" else ~in_valid)
+        faces = _readable(faces, photos)
+    elif "group" in faces.labels:
+        faces = _readable(_side(faces, split), photos)  # the other side is not even decoded
+    else:
+        faces = _side(_with_copies(_readable(faces, photos)), split)
+    if not len(faces):
+        raise ValueError(f"{folder} has too few pictures: none is left for {split}")
+    return faces
+
+
+def _readable(faces: Faces, photos: bool) -> Faces:
+    """Those that are pictures, decoded for good but for photos."""
+    images = faces.images if photos else list(faces.images)
+    readable = np.array([image is not None for image in images], bool)
+    broken = tuple(faces.names[~readable].tolist())
+    return replace(faces, images=images, unreadable=broken).take(readable)
+
+
+def _with_copies(faces: Faces) -> Faces:
+    """With a `group` for the copies of each photo: the name of the first."""
+    numbers = groups(near_copies(faces.images), len(faces))
+    _, first = np.unique(numbers, return_index=True)
+    return replace(faces, labels=faces.labels | {"group": faces.names[first][numbers]})
+
+
+def _side(faces: Faces, split: str) -> Faces:
+    """The groups on one side of a set that comes without a split; what has no group goes by its name."""
+
+    def here(texts: Iterable[str]) -> np.ndarray:
+        # Not the hash that chooses the calibration faces, or all of those would be valid.
+        return (_hashed(f"split {text}" for text in texts) < VALID_SHARE) == (split == "valid")
+
+    unreadable, not_understood = (
+        tuple(compress(names, here(names))) for names in (faces.unreadable, faces.not_understood)
+    )
+    side = faces.take(here(faces.labels["group"]))
+    return replace(side, unreadable=unreadable, not_understood=not_understood)
 
 
 @dataclass(frozen=True)
@@ -330,27 +402,50 @@ def dataset(name: str) -> Dataset:
 def locate(faces: Faces, cache: str, photos: bool = False) -> np.ndarray:
     """Landmarks of every face by the serving detector, (n, 5, 2) float32 pixels, kept in CACHE.
 
-    Where it sees no face, the crop's default points stand, as in serving.
+    Where it sees no face, the crop's default points stand, as in serving. They are kept by the digests of
+    pictures, so that what is known is right wherever the pictures lie, and saved each SAVE_SECONDS.
 
     Args:
-        cache: name of the file.
+        cache: name of the set and split; its file is named by it.
         photos: the pictures are photos, whose largest face is looked for, not face crops.
     """
-    path = CACHE / f"{cache}.npz"
+    path = CACHE / f"landmarks-{slug(cache)}.npz"
     known = {}
     if path.exists():
-        stored = np.load(path)
-        known = dict(zip(stored["names"].tolist(), stored["landmarks"]))
-    new = [row for row, name in enumerate(faces.names) if name not in known]
+        with np.load(path) as stored:
+            known = dict(zip(stored["digests"].tolist(), stored["landmarks"]))
+    digests = [pixel_digest(image) for image in faces.images]
+    new = {key: row for row, key in enumerate(digests) if key not in known}
     if new:
-        found = _locate_all([faces.images[row] for row in new], cache, photos)
-        known |= zip(faces.names[new].tolist(), found)
-        path.parent.mkdir(exist_ok=True)
-        np.savez(path, names=list(known), landmarks=np.stack(list(known.values())))
-    return np.stack([known[name] for name in faces.names])
+        saved = time.monotonic()
+        for key, found in zip(new, _locate_all(faces.take(list(new.values())).images, cache, photos)):
+            known[key] = found
+            if time.monotonic() - saved > SAVE_SECONDS:
+                _save(path, known)
+                saved = time.monotonic()
+        _save(path, known)
+    return np.stack([known[key] for key in digests])
 
 
-def _locate_all(images: list[np.ndarray], title: str, photos: bool) -> Iterable[np.ndarray]:
+def slug(name: str) -> str:
+    """A data set's name, which may be a path, as one that a file can have."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")
+
+
+def pixel_digest(image: np.ndarray) -> str:
+    """Of a picture's pixels, 32 letters; the same wherever the picture lies."""
+    return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).hexdigest()
+
+
+def _save(path: Path, known: dict[str, np.ndarray]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")  # a stopped save harms nothing that was saved before
+    with part.open("wb") as file:
+        np.savez(file, digests=list(known), landmarks=np.stack(list(known.values())))
+    part.replace(path)
+
+
+def _locate_all(images: Sequence[np.ndarray], title: str, photos: bool) -> Iterable[np.ndarray]:
     from inference.detector import Detector  # TensorFlow; not needed once the landmarks are cached
 
     detector = Detector()
@@ -371,7 +466,7 @@ def clean(faces: Faces, path: Path | str | None) -> np.ndarray:
     return np.isin(faces.names, Path(path).read_text().splitlines())
 
 
-def unseen(faces: Faces, landmarks: np.ndarray) -> np.ndarray:
-    """(n,) bool: pictures in which the detector saw no face, so that `locate` gave the default points."""
-    sizes = [image.shape[1::-1] for image in faces.images]
-    return np.array([(found == default_points(*size)).all() for found, size in zip(landmarks, sizes)])
+def seen(image: np.ndarray, landmarks: np.ndarray) -> bool:
+    """Whether the detector saw a face in a picture; where not, `locate` gave the default points."""
+    height, width = image.shape[:2]
+    return bool((landmarks != default_points(width, height)).any())

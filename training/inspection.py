@@ -6,20 +6,21 @@ All of it is told in findings.csv, counted in report.md and shown on sheets; cle
 
 import csv
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 from cleanlab.filter import find_label_issues
 
 from inference.decoding import age_quantile, sigmoid, softmax
-from inference.faces import EMOTIONS
+from training import classes
 from training.cards import table
-from training.data import Faces, dataset, ferplus_table, locate, unique_majority, unseen
+from training.data import Faces, dataset, ferplus_table, locate, seen, slug, unique_majority
 from training.duplicates import exact_copies, groups, near_copies
 from training.evaluation import AGE_BANDS, GENDERS, band_names
 from training.experiment import LABELS, Located, Recipe, answers, build, crops, kinds, task_of
-from training.fitting import claim, fit
+from training.fitting import claim, digest, fit
 from training.sheets import write_sheet
 from training.tasks import rarity
 
@@ -33,9 +34,11 @@ SHOWN = 60  # findings of a kind on its sheet
 # Kinds of findings, and whether clean.txt leaves those of `train` out.
 DROPPED = {
     "unreadable": True,
+    "not understood": True,  # neither name nor folder tells a label
     "flat": True,  # one grey level dominates
     "voted no face": True,  # by FER+
     "no face seen": False,  # by our detector, which misses faces too
+    "person on both sides": False,  # without folders `train` and `valid`, readers divide by person
     "copied across splits": True,
     "copied with another label": True,
     "exact copy": True,  # of an earlier picture of the split
@@ -67,8 +70,8 @@ def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "resi
     """Look through a data set and write what is found into runs/inspect-NAME.
 
     Labels are doubted by networks that were fitted to other pictures: FOLDS fits of `epochs` epochs for each
-    thing that the labels tell, with copies of a photo in one fold; stopped, they are gone on with. The others
-    take a minute for 30,000 pictures whose landmarks are known.
+    thing that the labels tell, with a person and the copies of a photo in one fold; stopped, they are gone on
+    with. The others take a minute for 30,000 pictures whose landmarks are known, and are written before.
 
     Args:
         name: of training.data.dataset.
@@ -80,55 +83,98 @@ def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "resi
 
     Raises:
         FileNotFoundError: there is no such data set.
+        ValueError: it is too small to be divided, into splits or into folds.
     """
-    source, folder = dataset(name), runs / f"inspect-{name}"
+    source, folder = dataset(name), runs / f"inspect-{slug(name)}"
     parts = [source.read(data / source.folder, split) for split in SPLITS]
     faces = _joined(parts)
+    if "votes" in faces.labels:
+        faces = replace(faces, labels=classes.merge(faces.labels, source.classes))
     splits = np.repeat(SPLITS, [len(part) for part in parts])
     landmarks = np.concatenate(
         [locate(part, f"{source.folder}-{split}", source.photos) for part, split in zip(parts, SPLITS)]
     )
     first = exact_copies(faces.images)
-    exact = np.stack([first, np.arange(len(faces))], axis=1)
-    copies = groups(np.concatenate([exact, near_copies(faces.images)]), len(faces))
+    pairs = np.concatenate([_links(first), near_copies(faces.images)])
+    copies = groups(pairs, len(faces))
     findings = [
-        *(Finding(split, bad, "unreadable") for part, split in zip(parts, SPLITS) for bad in part.unreadable),
+        *_left_out(parts),
         *_pictures(faces, splits, landmarks, data / source.folder),
+        *_on_both_sides(faces, splits),
         *_copied(faces, splits, first, copies),
     ]
-    if epochs:
-        for task in (task for task in source.tasks if LABELS[task] in faces.labels):
-            recipe = Recipe(task, network, dataset=name, epochs=epochs)
-            said = _out_of_fold(recipe, (faces, landmarks), copies, folder)
-            findings += _doubtful(task, faces, splits, said)
-    return _write(faces, splits, findings, folder)
+    doubted: list[str] = []
+    report = _write(faces, splits, findings, doubted, folder)  # the fits may be stopped
+    for task in (task for task in source.tasks if epochs and LABELS[task] in faces.labels):
+        recipe = Recipe(task, network, dataset=name, classes=source.classes, epochs=epochs)
+        said = _out_of_fold(recipe, (faces, landmarks), _with_persons(faces, pairs), folder)
+        findings += _doubtful(task, faces, splits, said)
+        doubted.append(task)
+        report = _write(faces, splits, findings, doubted, folder)
+    return report
 
 
 def _joined(parts: list[Faces]) -> Faces:
-    keys = parts[0].labels
+    train, valid = parts
     return Faces(
-        np.concatenate([part.names for part in parts]),
-        [image for part in parts for image in part.images],
-        {key: np.concatenate([part.labels[key] for part in parts]) for key in keys},
+        np.concatenate([train.names, valid.names]),
+        train.images + valid.images,
+        {key: np.concatenate([column, valid.labels[key]]) for key, column in train.labels.items()},
     )
+
+
+def _links(first: np.ndarray) -> np.ndarray:
+    """(n, 2) pairs of each row and the first of its kind."""
+    return np.stack([first, np.arange(len(first))], axis=1)
+
+
+def _with_persons(faces: Faces, pairs: np.ndarray) -> np.ndarray:
+    """(n,) number of each picture's group: copies, by their pairs, and, where they are known, persons."""
+    if "group" in faces.labels:
+        _, first, numbers = np.unique(faces.labels["group"], return_index=True, return_inverse=True)
+        pairs = np.concatenate([pairs, _links(first[numbers])])
+    return groups(pairs, len(faces))
+
+
+def _left_out(parts: list[Faces]) -> Iterator[Finding]:
+    """Files that the reader made no faces of."""
+    for part, split in zip(parts, SPLITS):
+        yield from (Finding(split, name, "unreadable") for name in part.unreadable)
+        yield from (Finding(split, name, "not understood") for name in part.not_understood)
 
 
 def _pictures(faces: Faces, splits: np.ndarray, landmarks: np.ndarray, root: Path) -> Iterator[Finding]:
     """What is wrong with single pictures."""
     votes = ferplus_table(root) if (root / "fer2013new.csv").exists() else None
-    missed = unseen(faces, landmarks)
-    for row, (split, name) in enumerate(zip(splits, faces.names.tolist())):
-        share = _flat_share(faces.images[row])
+    for row, (split, name, image) in enumerate(zip(splits, faces.names.tolist(), faces.images)):
+        share = _flat_share(image)
         if share > FLAT_SHARE:
             yield Finding(split, name, "flat", f"{share:.0%} one grey level", (row,), -share)
         if votes is not None and _voted_no_face(votes.get(name)):
             yield Finding(split, name, "voted no face", "", (row,))
-        if missed[row]:
+        if not seen(image, landmarks[row]):
             yield Finding(split, name, "no face seen", "", (row,))
 
 
 def _flat_share(image: np.ndarray) -> float:
-    return np.bincount(image.ravel()).max() / image.size
+    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return np.bincount(grey.ravel()).max() / grey.size
+
+
+def _on_both_sides(faces: Faces, splits: np.ndarray) -> Iterator[Finding]:
+    """Pictures of persons who are in both splits, each with the first one in the other."""
+    if "group" not in faces.labels:
+        return
+    places = list(zip(splits.tolist(), faces.labels["group"].tolist()))
+    first = {}
+    for row, place in enumerate(places):
+        first.setdefault(place, row)
+    for row, (split, person) in enumerate(places):
+        (opposite,) = {*SPLITS} - {split}
+        other = first.get((opposite, person))
+        if other is not None:
+            detail = f"{person}, as {opposite}/{faces.names[other]}"
+            yield Finding(split, faces.names[row], "person on both sides", detail, (row, other))
 
 
 def _voted_no_face(row: dict[str, str] | None) -> bool:
@@ -163,8 +209,9 @@ def _copied(faces: Faces, splits: np.ndarray, first: np.ndarray, copies: np.ndar
 def _differ(labels: dict[str, np.ndarray], rows: np.ndarray) -> str:
     """What copies are labelled differently by; nothing where they agree."""
     if "votes" in labels:
-        seen = np.unique(labels["votes"][rows].argmax(axis=1))
-        return " or ".join(EMOTIONS[kind] for kind in seen) if len(seen) > 1 else ""
+        kinds_seen = np.unique(labels["votes"][rows].argmax(axis=1))
+        words = classes.names(labels["votes"].shape[1])
+        return " or ".join(words[kind] for kind in kinds_seen) if len(kinds_seen) > 1 else ""
     differences = []
     if "gender" in labels and np.ptp(labels["gender"][rows]):
         differences.append("man or woman")
@@ -173,20 +220,28 @@ def _differ(labels: dict[str, np.ndarray], rows: np.ndarray) -> str:
     return ", ".join(differences)
 
 
-def _out_of_fold(recipe: Recipe, located: Located, copies: np.ndarray, folder: Path) -> np.ndarray:
+def _out_of_fold(recipe: Recipe, located: Located, together: np.ndarray, folder: Path) -> np.ndarray:
     """What networks that were fitted to other pictures say of each.
 
+    Args:
+        together: (n,) numbers of groups, from 0, each of which is in one fold.
+
     Returns:
-        (n, 7) probabilities for emotion, (n, 2) for gender, (n, 117) for age.
+        (n, classes) probabilities for emotion, (n, 2) for gender, (n, 117) for age.
+
+    Raises:
+        ValueError: there are fewer groups than folds.
     """
+    if together.max() + 1 < FOLDS:
+        raise ValueError(f"too few persons or photos for {FOLDS} folds: --epochs 0 doubts no label")
     faces, landmarks = located
     name, task = recipe.task, task_of(recipe)
     said = None
     for fold in range(FOLDS):
-        inside = copies % FOLDS == fold
+        inside = together % FOLDS == fold
         path = folder / f"{name}-{fold}"
-        claim(path, asdict(recipe) | {"faces": len(faces)})
         others = faces.take(~inside), landmarks[~inside]
+        claim(path, asdict(recipe) | {"names": digest("\n".join(others[0].names))})
         part = faces.take(inside), landmarks[inside]
         if not (path / "logits.npy").exists():
             network = build(recipe, task, recipe.precision)
@@ -225,10 +280,12 @@ def _doubtful(task: str, faces: Faces, splits: np.ndarray, said: np.ndarray) -> 
                 splits[row], faces.names[row], "doubtful label", detail, (row,), -errors[row] / guessed[row]
             )
         return
-    words = EMOTIONS if task == "emotion" else GENDERS
+    words = classes.names(said.shape[1]) if task == "emotion" else GENDERS
     given = kinds(task, faces.labels)
     clear = np.flatnonzero(unique_majority(faces.labels["votes"]) if task == "emotion" else given >= 0)
     present, numbers = np.unique(given[clear], return_inverse=True)
+    if len(present) < 2:  # no other class to take one for, which cleanlab warns of
+        return
     issues = find_label_issues(
         numbers, _normalized(said[clear][:, present]), filter_by="both",
         return_indices_ranked_by="self_confidence", n_jobs=1,
@@ -245,7 +302,9 @@ def _normalized(rows: np.ndarray) -> np.ndarray:
     return rows / rows.sum(axis=1, keepdims=True)
 
 
-def _write(faces: Faces, splits: np.ndarray, findings: list[Finding], folder: Path) -> str:
+def _write(
+    faces: Faces, splits: np.ndarray, findings: list[Finding], doubted: list[str], folder: Path
+) -> str:
     """findings.csv, clean.txt, the sheets and report.md; the last is returned."""
     folder.mkdir(parents=True, exist_ok=True)
     found = {kind: sorted((f for f in findings if f.kind == kind), key=lambda f: f.score) for kind in DROPPED}
@@ -266,12 +325,14 @@ def _write(faces: Faces, splits: np.ndarray, findings: list[Finding], folder: Pa
             write_sheet(
                 folder / f"{kind.replace(' ', '-')}.png", [faces.images[row] for _, row in shown], words
             )
-    report = _report(faces, splits, found, len(left))
+    report = _report(faces, splits, found, doubted, len(left))
     (folder / "report.md").write_text(report)
     return report
 
 
-def _report(faces: Faces, splits: np.ndarray, found: dict[str, list[Finding]], left: int) -> str:
+def _report(
+    faces: Faces, splits: np.ndarray, found: dict[str, list[Finding]], doubted: list[str], left: int
+) -> str:
     counts = {split: int((splits == split).sum()) for split in SPLITS}
     rows = [
         (
@@ -282,7 +343,8 @@ def _report(faces: Faces, splits: np.ndarray, found: dict[str, list[Finding]], l
         for kind in DROPPED
     ]
     sections = [
-        f"{counts['train']:,} pictures in train, of which {left:,} are clean; {counts['valid']:,} in valid.",
+        f"{counts['train']:,} pictures in train, of which {left:,} are clean; {counts['valid']:,} in valid."
+        f" Labels doubted: {', '.join(doubted) or 'none'}.",
         table(("finding", *SPLITS, "left out of clean.txt"), rows),
     ]
     for title, (names, numbers) in _balance(faces.labels).items():
@@ -298,7 +360,7 @@ def _balance(labels: dict[str, np.ndarray]) -> dict[str, tuple]:
     """Names of classes and (n,) numbers of each picture's, by what they tell."""
     balance = {}
     if "votes" in labels:
-        balance["emotion"] = EMOTIONS, labels["votes"].argmax(axis=1)
+        balance["emotion"] = classes.names(labels["votes"].shape[1]), labels["votes"].argmax(axis=1)
     if "gender" in labels:
         balance["gender"] = GENDERS, labels["gender"]
     if "age" in labels:

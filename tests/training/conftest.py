@@ -9,7 +9,7 @@ import pytest
 
 from inference.alignment import default_points
 from inference.faces import EMOTIONS
-from training.data import FERPLUS_COLUMNS, Faces
+from training.data import FERPLUS_COLUMNS, Faces, pixel_digest
 
 SIDE = 48  # pixels
 
@@ -61,22 +61,18 @@ def _write_data(root, counts) -> None:
     (root / "runs").mkdir()
     for number, (split, count) in enumerate(counts.items()):
         faces, landmarks = _make_faces(count, number)
-        names = {"fer2013": [], "utkface": []}
+        digests = {"fer2013": [], "utkface": []}
         for row, image in enumerate(faces.images):
             emotion = faces.labels["original"][row]
             name = f"fer{number}{row:06d}.png"
-            _write_picture(
-                root / "data/fer2013" / split / EMOTIONS[emotion] / name,
-                cv2.cvtColor(image, cv2.COLOR_RGB2GRAY),
-            )
+            path = root / "data/fer2013" / split / EMOTIONS[emotion] / name
+            digests["fer2013"].append(_write_picture(path, image, cv2.IMREAD_GRAYSCALE))
             votes.append({"Image name": name, FERPLUS_COLUMNS[emotion]: 10})
-            names["fer2013"].append(name)
             age, gender, race = (faces.labels[key][row] for key in ("age", "gender", "race"))
-            name = f"{age}_{gender}_{race}_{row}.jpg"
-            _write_picture(root / "data/utkface" / split / name, image[..., ::-1])
-            names["utkface"].append(name)
-        for dataset, column in names.items():
-            np.savez(root / "runs" / f"{dataset}-{split}.npz", names=column, landmarks=landmarks)
+            path = root / "data/utkface" / split / f"{age}_{gender}_{race}_{row}.jpg"
+            digests["utkface"].append(_write_picture(path, image, cv2.IMREAD_COLOR_RGB))
+        for dataset, column in digests.items():
+            np.savez(root / "runs" / f"landmarks-{dataset}-{split}.npz", digests=column, landmarks=landmarks)
     with (root / "data/fer2013/fer2013new.csv").open("w", newline="") as file:
         fields = ("Image name", *FERPLUS_COLUMNS, "contempt", "unknown", "NF")
         table = csv.DictWriter(file, fields, restval=0)
@@ -84,6 +80,9 @@ def _write_data(root, counts) -> None:
         table.writerows(votes)
 
 
-def _write_picture(path, image):
+def _write_picture(path, image, flag) -> str:
+    """Write RGB pixels, and return the digest of what will be read."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    assert cv2.imwrite(str(path), image)
+    grey = flag == cv2.IMREAD_GRAYSCALE
+    assert cv2.imwrite(str(path), cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if grey else image[..., ::-1])
+    return pixel_digest(cv2.imread(str(path), flag))

@@ -1,4 +1,6 @@
 import csv
+import tracemalloc
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,12 +12,14 @@ from training import data
 from training.data import (
     Faces,
     locate,
+    pixel_digest,
     read_fer2013,
     read_ferplus,
     read_utkface,
+    seen,
     unique_majority,
-    unseen,
 )
+from training.evaluation import COARSE_BANDS, band_names
 
 HEADER = ("Usage", "Image name", *data.FERPLUS_COLUMNS, "contempt", "unknown", "NF")
 
@@ -54,6 +58,18 @@ def test_fer2013_folders(tmp_path):
         "fer0000005.png": (30, "angry"),
     }
     assert all(image.shape == (48, 48) and image.dtype == np.uint8 for image in faces.images)
+
+
+def test_fer2013_as_kaggle_publishes_it(tmp_path):
+    _write(tmp_path, "train/happy/Training_2.jpg", "train/angry/Training_3.jpg", "train/sad/Training_1.JPEG")
+    _write(tmp_path, "train/suprise/Training_4.jpg", "test/neutral/PublicTest_5.jpg")
+    train, valid = _both_sides(read_fer2013, tmp_path)
+    assert train.names.tolist() == ["Training_3.jpg", "Training_2.jpg", "Training_1.JPEG"]  # as EMOTIONS are
+    assert [EMOTIONS[label] for label in train.labels["original"]] == ["angry", "happy", "sad"]
+    assert train.not_understood == ("suprise/Training_4.jpg",)
+    assert valid.names.tolist() == read_fer2013(tmp_path, "test").names.tolist() == ["PublicTest_5.jpg"]
+    _write(tmp_path, "valid/fear/PublicTest_6.jpg")
+    assert read_fer2013(tmp_path, "valid").names.tolist() == ["PublicTest_6.jpg"]
 
 
 def _rows(faces):
@@ -121,12 +137,19 @@ def test_ferplus_measures_on_unclear_pictures_too(tmp_path):
     assert read_ferplus(tmp_path, "valid").names.tolist() == ["fer0000003.png"]
 
 
+def test_ferplus_has_no_votes_for_kaggle_s_names(tmp_path):
+    _write(tmp_path, "train/happy/Training_1.jpg")
+    _write_votes(tmp_path, {"Image name": "fer0000003.png", "happiness": 10})
+    with pytest.raises(FileNotFoundError, match="no votes"):
+        read_ferplus(tmp_path, "train")
+
+
 def test_unique_majority():
     votes = np.array([[0.5, 0.5, 0], [0.4, 0.3, 0.3], [0, 0, 1]], np.float32)
     assert unique_majority(votes).tolist() == [False, True, True]
 
 
-def test_utkface_reads_labels_from_names_and_ignores_bad_ones(tmp_path):
+def test_utkface_reads_labels_from_names_and_tells_bad_ones(tmp_path):
     (tmp_path / "valid").mkdir()
     red = np.zeros((20, 20, 3), np.uint8)
     red[..., 2] = 255  # BGR
@@ -140,6 +163,7 @@ def test_utkface_reads_labels_from_names_and_ignores_bad_ones(tmp_path):
     for name in good + bad:
         cv2.imwrite(str(tmp_path / "valid" / name), red)
     faces = read_utkface(tmp_path, "valid")
+    assert set(faces.not_understood) == set(bad)
     order = faces.names.argsort()
     assert faces.names[order].tolist() == sorted(good)
     assert {key: column[order].tolist() for key, column in faces.labels.items()} == {
@@ -174,13 +198,6 @@ def test_calibration_is_a_fixed_twentieth():
     assert (backwards[::-1] == chosen).all()
 
 
-def test_landmarks_come_from_the_cache_in_the_order_of_the_faces(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "CACHE", tmp_path)
-    landmarks = np.arange(30, dtype=np.float32).reshape(3, 5, 2)
-    np.savez(tmp_path / "some.npz", names=np.array(["a", "b", "c"]), landmarks=landmarks)
-    np.testing.assert_array_equal(locate(_faces(["c", "a"]), "some"), landmarks[[2, 0]])
-
-
 @pytest.mark.filterwarnings("ignore")  # of TensorFlow and mtcnn
 def test_landmarks_are_found_once_and_kept(tmp_path, monkeypatch):
     from skimage.data import astronaut
@@ -194,23 +211,73 @@ def test_landmarks_are_found_once_and_kept(tmp_path, monkeypatch):
     assert 20 < eyes[1, 0] - eyes[0, 0] < 80  # pixels
     assert mouth[:, 1].min() > eyes[:, 1].max() + 20
     np.testing.assert_array_equal(found[1], default_points(60, 40))
-    np.testing.assert_array_equal(np.load(tmp_path / "set.npz")["landmarks"], found)
+    monkeypatch.setattr(data, "_locate_all", None)  # not looked at again
+    np.testing.assert_array_equal(locate(faces.take([1, 0]), "set"), found[::-1])
 
 
-def test_landmarks_of_new_faces_are_added_to_the_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "CACHE", tmp_path)
-    looked_at = []
+def _levels(*levels):
+    """Pictures of one grey level each, named by their place in the set."""
+    names = np.array([str(row) for row in range(len(levels))])
+    return Faces(names, [np.full((2, 2), level, np.uint8) for level in levels], {})
+
+
+@pytest.fixture
+def looked_at(tmp_path, monkeypatch):
+    """The levels of the pictures that landmarks were looked for in; the landmarks are the level, too."""
+    levels = []
 
     def locate_all(images, *_):
-        looked_at.append(len(images))
-        return [np.full((5, 2), image[0, 0], np.float32) for image in images]
+        for image in images:
+            levels.append(int(image[0, 0]))
+            yield np.full((5, 2), image[0, 0], np.float32)
 
+    monkeypatch.setattr(data, "CACHE", tmp_path / "runs")
     monkeypatch.setattr(data, "_locate_all", locate_all)
-    faces = Faces(np.array(["a", "b", "c"]), [np.full((2, 2), level, np.uint8) for level in (1, 2, 3)], {})
-    locate(faces.take([0, 1]), "some")
-    assert locate(faces, "some")[:, 0, 0].tolist() == [1, 2, 3]
-    assert locate(faces.take([2, 0]), "some")[:, 0, 0].tolist() == [3, 1]
-    assert looked_at == [2, 1]
+    return levels
+
+
+def test_landmarks_are_known_by_the_picture_not_by_its_name(looked_at):
+    assert locate(_levels(1, 2), "some")[:, 0, 0].tolist() == [1, 2]
+    assert locate(_levels(3, 1, 3), "some")[:, 0, 0].tolist() == [3, 1, 3]
+    assert locate(_levels(2, 3), "some")[:, 0, 0].tolist() == [2, 3]
+    assert looked_at == [1, 2, 3]
+    grey = np.zeros((4, 6), np.uint8)
+    assert len({pixel_digest(image) for image in (grey, grey.T, grey.reshape(2, 12), grey + 1)}) == 4
+
+
+@pytest.mark.parametrize("name", ["a/b/c", "/absolute/path", "../beside", "C:\\folder"])
+def test_landmarks_of_any_folder_lie_in_the_cache(tmp_path, looked_at, name):
+    for _ in range(2):
+        locate(_levels(1), f"{name}-train")
+    assert looked_at == [1]
+    (written,) = tmp_path.rglob("*.*")
+    assert written.parent == tmp_path / "runs"
+    assert (written.name[:10], written.suffix) == ("landmarks-", ".npz")
+
+
+def test_landmarks_found_before_a_stop_are_kept(tmp_path, looked_at, monkeypatch):
+    monkeypatch.setattr(data, "SAVE_SECONDS", 0)
+
+    def stopped(images, *_):
+        yield np.full((5, 2), images[0][0, 0], np.float32)
+        yield np.full((5, 2), images[1][0, 0], np.float32)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "_locate_all", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            locate(_levels(1, 2, 3), "some")
+    assert locate(_levels(1, 2, 3), "some")[:, 0, 0].tolist() == [1, 2, 3]
+    assert looked_at == [3]
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["landmarks-some.npz"]
+
+
+def test_caches_by_name_are_left_alone(tmp_path, looked_at):
+    (tmp_path / "runs").mkdir()
+    np.savez(tmp_path / "runs/some.npz", names=["0"], landmarks=np.zeros((1, 5, 2)))
+    before = (tmp_path / "runs/some.npz").read_bytes()
+    assert locate(_levels(7), "some")[0, 0, 0] == 7
+    assert (tmp_path / "runs/some.npz").read_bytes() == before
 
 
 @pytest.mark.filterwarnings("ignore")  # of TensorFlow and mtcnn
@@ -221,7 +288,7 @@ def test_the_face_of_a_photo_is_looked_for_in_all_of_it(tmp_path, monkeypatch, a
     left_eye, right_eye = found[0, :2]
     assert left_eye == pytest.approx((205, 105), abs=15)
     assert right_eye == pytest.approx((250, 105), abs=15)
-    assert unseen(faces, found).tolist() == [False, True]
+    assert [seen(*row) for row in zip(faces.images, found, strict=True)] == [True, False]
 
 
 def _write(folder, *names, seed=0):
@@ -251,6 +318,7 @@ def test_sof_tells_person_sex_age_and_emotion_by_the_name(tmp_path):
     )
     faces = data.read_sof(tmp_path, "train")
     assert len(faces) == 3
+    assert faces.not_understood == ("AhmZ_00124_x_7_o_nf_cr_sd_2016_1_en_Ps_e.jpg", "portrait.jpg")
     assert [EMOTIONS[row] for row in faces.labels["votes"].argmax(axis=1)] == ["neutral", "surprise", "sad"]
     assert faces.labels["age"].tolist() == [31, 7, 7]
     assert faces.labels["gender"].tolist() == [0, 1, 1]
@@ -274,6 +342,40 @@ def test_sof_persons_stay_on_one_side(tmp_path):
     assert not set(calibration.labels["group"]) & set(fitted.labels["group"])
 
 
+def test_photos_stay_in_their_files(tmp_path, monkeypatch):
+    """Those of SoF would take 39 GB; and of the other side none is even opened."""
+    photo = np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)
+    photo = cv2.resize(photo, (640, 480))
+    names = [
+        f"Per{chr(65 + person)}_{number:05d}_m_31_i_fr_nc_no_2016_2_e0_nl_o.jpg"
+        for person in range(20)
+        for number in range(2)
+    ]
+    for name in names:
+        cv2.imwrite(str(tmp_path / name), photo)
+    opened, imread = set(), cv2.imread
+
+    def note(path, flag):
+        opened.add(Path(path).name)
+        return imread(path, flag)
+
+    monkeypatch.setattr(cv2, "imread", note)
+    tracemalloc.start()
+    sides = [data.read_sof(tmp_path, "train")]
+    assert opened == set(sides[0].names)
+    sides.append(data.read_sof(tmp_path, "valid"))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4 * photo.nbytes
+    train = sides[0]
+    opened.clear()
+    last = train.take([-1, 0])
+    assert len(train.images + sides[1].images) == len(names)
+    assert not opened
+    assert last.images[0].shape == photo.shape
+    assert opened == {train.names[-1]}
+
+
 def test_ckplus_tells_person_and_emotion_and_leaves_out_contempt(tmp_path):
     _write(
         tmp_path,
@@ -283,9 +385,13 @@ def test_ckplus_tells_person_and_emotion_and_leaves_out_contempt(tmp_path):
             for person in range(30)
             for take in (1, 2)
         ),
+        "happy/portrait.png",
+        "neutrality/S001_001_00000001.png",
     )
     train, valid = _both_sides(data.read_ckplus, tmp_path)
     assert len(train) + len(valid) == 3 * 30 * 2
+    told = train.not_understood + valid.not_understood
+    assert sorted(told) == ["happy/portrait.png", "neutrality/S001_001_00000001.png"]
     assert not set(train.labels["group"]) & set(valid.labels["group"])
     assert set(train.labels["group"]) | set(valid.labels["group"]) == {f"S{n:03d}" for n in range(30)}
     for name, votes in zip(train.names, train.labels["votes"], strict=True):
@@ -322,11 +428,14 @@ def _classes(faces):
 
 def test_age_and_gender_folders_with_a_split_of_their_own(tmp_path):
     _write(tmp_path / "ages", "train/0-20/a.jpg", "train/21-40/b.png", "valid/61-80/c.jpg", "train/x/d.jpg")
+    _write(tmp_path / "ages", f"train/{band_names(COARSE_BANDS)[-1]}/old.jpg")
     train, valid = _both_sides(data.read_folders, tmp_path / "ages")
     assert dict(zip(train.names.tolist(), train.labels["age"].tolist(), strict=True)) == {
         "0-20/a.jpg": 10,
         "21-40/b.png": 30,
+        "81+/old.jpg": 90,
     }
+    assert train.not_understood == ("x/d.jpg",)
     assert valid.labels["age"].tolist() == [70]
     _write(tmp_path / "genders", "train/man/a.jpg", "train/Female/b.jpg")
     genders = data.read_folders(tmp_path / "genders", "train")
@@ -350,11 +459,29 @@ def test_files_that_are_no_pictures_are_left_out_and_told(tmp_path):
     faces = read_fer2013(tmp_path / "fer", "train")
     assert faces.names.tolist() == ["fer0000001.png", "fer0000003.png"]
     assert faces.labels["original"].tolist() == [EMOTIONS.index("happy"), EMOTIONS.index("sad")]
-    assert faces.unreadable == ("fer0000002.png",)
+    assert faces.unreadable == ("happy/fer0000002.png",)
     _write(tmp_path / "utk", "valid/30_1_2_2017.jpg")
     (tmp_path / "utk/valid/31_1_2_2017.jpg").write_bytes(b"")
     faces = read_utkface(tmp_path / "utk", "valid")
     assert (faces.labels["age"].tolist(), faces.unreadable) == ([30], ("31_1_2_2017.jpg",))
+
+
+def test_what_is_lost_of_an_undivided_set_is_told_once(tmp_path):
+    _write(tmp_path, *(f"happy/{n}.jpg" for n in range(30)), *(f"suprise/{n}.jpg" for n in range(9)))
+    for n in range(9):
+        (tmp_path / f"happy/broken-{n}.jpg").write_bytes(b"no picture")
+    train, valid = _both_sides(data.read_folders, tmp_path)
+    assert sorted(train.not_understood + valid.not_understood) == [f"suprise/{n}.jpg" for n in range(9)]
+    assert sorted(train.unreadable + valid.unreadable) == [f"happy/broken-{n}.jpg" for n in range(9)]
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_sets_too_small_to_be_divided_are_refused(tmp_path, broken):
+    _write(tmp_path, "happy/1.jpg", "happy/2.jpg", "sad/1.jpg", "sad/2.jpg")
+    for path in tmp_path.rglob("*.jpg") if broken else ():
+        path.write_bytes(b"no picture")
+    with pytest.raises(ValueError, match="too few pictures"):
+        _both_sides(data.read_folders, tmp_path)
 
 
 def test_registered_data_sets_and_folders_of_any_name():
