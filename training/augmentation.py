@@ -12,20 +12,22 @@ from inference.alignment import TEMPLATE
 class Level:
     """Strengths; `chance` is that of each kind of damage to a picture."""
 
+    mirror: float  # chance
     rotation: float  # degrees, standard deviation
     scale: float  # log of the factor, standard deviation
     shift: float  # fraction of the crop's side, standard deviation
     landmarks: float  # of each landmark on its own, fraction of the side, standard deviation
     light: float  # log of gamma and of each color's gain, standard deviation
+    side_light: float  # log of the factor at the crop's sides, 1 in its middle, standard deviation
     chance: float  # of blur, of noise, of grey, of JPEG artefacts, each
     cutout: float  # chance of one grey square, up to 0.4 of the side
 
 
 LEVELS = {
-    "none": Level(0, 0, 0, 0, 0, 0, 0),
-    "low": Level(4, 0.04, 0.02, 0.005, 0.1, 0.02, 0.2),
-    "mid": Level(7, 0.08, 0.04, 0.01, 0.2, 0.08, 0.4),
-    "high": Level(10, 0.12, 0.06, 0.015, 0.3, 0.15, 0.6),
+    "none": Level(0, 0, 0, 0, 0, 0, 0, 0, 0),
+    "low": Level(0.5, 4, 0.04, 0.02, 0.005, 0.1, 0.1, 0.02, 0.2),
+    "mid": Level(0.5, 7, 0.08, 0.04, 0.01, 0.2, 0.2, 0.08, 0.4),
+    "high": Level(0.5, 10, 0.12, 0.06, 0.015, 0.3, 0.35, 0.15, 0.6),
 }
 
 
@@ -45,11 +47,14 @@ def disturb(crop: np.ndarray, rng: np.random.Generator, level: Level) -> np.ndar
         crop: (side, side, 3) or (side, side) uint8.
 
     Returns:
-        A new crop of the same shape.
+        A crop of the same shape, `crop` itself where nothing is done to it.
     """
-    crop = crop[:, ::-1] if rng.random() < 0.5 else crop
+    if rng.random() < level.mirror:
+        crop = crop[:, ::-1]
     if level.light:
         crop = _relight(crop, rng, level.light)
+    if level.side_light:
+        crop = _light_from_a_side(crop, rng, level.side_light)
     if rng.random() < level.chance:
         crop = _blur(crop, rng)
     if rng.random() < level.chance:
@@ -71,6 +76,16 @@ def _relight(crop: np.ndarray, rng: np.random.Generator, strength: float) -> np.
     levels = np.linspace(0, 1, 256)[:, None] ** gamma * gains
     table = np.clip(levels * 255, 0, 255).astype(np.uint8)
     return cv2.LUT(np.ascontiguousarray(crop), table.reshape(1, 256, channels))
+
+
+def _light_from_a_side(crop: np.ndarray, rng: np.random.Generator, strength: float) -> np.ndarray:
+    """Brighter towards one side, at any angle, and darker towards the other."""
+    angle, slope = rng.uniform(0, 2 * np.pi), rng.normal(0, strength)
+    across, down = slope * np.cos(angle), slope * np.sin(angle)
+    corners = np.exp([[-across - down, across - down], [down - across, across + down]])
+    light = cv2.resize(corners.astype(np.float32), crop.shape[:2])  # bilinear
+    light = light if crop.ndim == 2 else cv2.merge([light] * 3)
+    return cv2.multiply(crop, light, dtype=cv2.CV_8U)  # a tenth of NumPy's time
 
 
 def _blur(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:

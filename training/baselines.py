@@ -143,20 +143,22 @@ class Backbone:
     Attributes:
         build: a function of keras.applications.
         scale, offset: bring standardized crops to about the range it was pre-trained on.
+        order: of the colors that it was pre-trained on, "RGB" or "BGR".
         block: a pattern whose groups name a layer's block; other layers belong to the block before them.
     """
 
     build: Callable[..., keras.Model]
     scale: float
     offset: float
+    order: str
     block: str
 
 
 BACKBONES = {
-    "mobilenet": Backbone(keras.applications.MobileNet, 0.5, 0, r"conv_(?:dw|pw|pad)_(\d+)"),
-    "vgg16": Backbone(keras.applications.VGG16, 60, 0, r"block(\d)_"),
-    "resnet50v2": Backbone(keras.applications.ResNet50V2, 0.5, 0, r"conv(\d)_block(\d)_"),
-    "efficientnetb0": Backbone(keras.applications.EfficientNetB0, 60, 127.5, r"block(\d[a-z])_"),
+    "mobilenet": Backbone(keras.applications.MobileNet, 0.5, 0, "RGB", r"conv_(?:dw|pw|pad)_(\d+)"),
+    "vgg16": Backbone(keras.applications.VGG16, 60, 0, "BGR", r"block(\d)_"),
+    "resnet50v2": Backbone(keras.applications.ResNet50V2, 0.5, 0, "RGB", r"conv(\d)_block(\d)_"),
+    "efficientnetb0": Backbone(keras.applications.EfficientNetB0, 60, 127.5, "RGB", r"block(\d[a-z])_"),
 }
 
 
@@ -194,6 +196,7 @@ def transfer(
     inputs = x = layers.Input((side, side, channels))
     if channels == 1:
         x = layers.Concatenate()([x] * 3)
+    x = keras.ops.flip(x, axis=-1) if backbone.order == "BGR" else x
     x = layers.Rescaling(backbone.scale, backbone.offset)(x)
     x = layers.GlobalAveragePooling2D()(body(x))
     return _model(inputs, x, heads, dropout)

@@ -1,16 +1,16 @@
 """Several fits that vote softly, by weights found on the calibration faces."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from scipy.optimize import minimize
 
-from training.experiment import Recipe, divided, measure, probabilities, read_record, task_of
+from training.experiment import SMALLEST, Recipe, divided, measure, probabilities, read_record, task_of, vote
+from training.fitting import claim
 from training.tasks import NETWORK_OF, TASKS
-
-SMALLEST = 1e-7  # probability
 
 
 def ensemble(task: str, names: list[str], data: Path, runs: Path, folder: Path) -> dict:
@@ -18,29 +18,35 @@ def ensemble(task: str, names: list[str], data: Path, runs: Path, folder: Path) 
 
     Args:
         task: of all the fits.
-        names: their folders in `runs`; `folder` is to lie there too.
+        names: their folders in `runs`.
 
     Returns:
-        The record, as of experiment.run, with "members", the weight of each.
+        The record, as of experiment.run, with "members", the weight of each by its folder as seen from
+        `folder`.
 
     Raises:
         FileNotFoundError: a fit is not finished.
-        ValueError: the fits learn different things or from different data.
+        ValueError: a fit is named twice, the fits learn different things or from different data, or `folder`
+            holds something else.
     """
+    members = [os.path.relpath(runs / name, folder) for name in names]
+    if len(set(members)) < len(members):
+        raise ValueError(f"each member has one vote, but {' '.join(names)} names one twice")
     recipes = [Recipe(**read_record(runs / name)["recipe"]) for name in names]
-    kinds = {(recipe.task, recipe.dataset, recipe.classes) for recipe in recipes}
+    kinds = {(recipe.task, recipe.source, recipe.classes) for recipe in recipes}
     if len(kinds) > 1 or recipes[0].task != task:
         raise ValueError(f"the members do not all learn {task} of the same classes from the same data")
+    claim(folder, {"members": members})
     _, held_out, valid = divided(recipes[0], task_of(recipes[0]), data)
-    said = [np.stack([probabilities(runs / name, part) for name in names]) for part in (held_out, valid)]
-    weights = voting_weights(said[0], TASKS[NETWORK_OF[task]].target_of[task](held_out[0].labels))
-    votes = [_logits(task, np.tensordot(weights, answers, 1)) for answers in said]
+    said = [[probabilities(runs / name, part) for name in names] for part in (held_out, valid)]
+    targets = TASKS[NETWORK_OF[task]].target_of[task](held_out[0].labels)
+    weights = voting_weights(np.stack(said[0]), targets).round(4).tolist()
+    votes = [vote(task, weights, answers) for answers in said]
     record = {
         "recipe": asdict(recipes[0]),
-        "members": dict(zip(names, weights.round(4).tolist())),
+        "members": dict(zip(members, weights)),
         **measure(recipes[0], (votes[0], held_out[0].labels), (votes[1], valid[0].labels)),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
     return record
 
@@ -67,9 +73,3 @@ def voting_weights(said: np.ndarray, targets: np.ndarray) -> np.ndarray:
         constraints={"type": "eq", "fun": lambda weights: weights.sum() - 1},
     )
     return best.x / best.x.sum()
-
-
-def _logits(task: str, vote: np.ndarray) -> np.ndarray:
-    """Logits that softmax, or for gender sigmoid, turns into these probabilities."""
-    vote = np.clip(vote, SMALLEST, 1 - SMALLEST)
-    return np.log(vote / (1 - vote)) if task == "gender" else np.log(vote)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from training import classes
 from training.baselines import BACKBONES, BASELINES, transfer
 from training.data import Faces, clean, dataset, locate
 from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
-from training.fitting import WEIGHT_DECAY, Crops, claim, fit
+from training.fitting import WEIGHT_DECAY, Crops, claim, digest, fit
 from training.networks import AGES, grow, residual
 from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, rarity
 
@@ -28,6 +29,7 @@ BACKBONE_SIDE = 96  # pixels of the crop
 PEAK_RATE = 0.05  # of our network and of backbones
 DROPOUT = 0.3
 TEACHING = 0.7  # share of the teacher in targets; the labels have the rest
+SMALLEST = 1e-7  # probability whose logarithm is taken
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,9 @@ class Recipe:
         pretrained: file of weights to begin with, of a backbone, as baselines.transfer takes it, or of a
             model like ours, such as a shipped one.
         precision: a dtype policy of Keras.
+
+    Raises:
+        ValueError: both patience and average are given, and only one of them can choose the weights.
     """
 
     task: str
@@ -76,6 +81,15 @@ class Recipe:
     seed: int = 0
     precision: str = "mixed_bfloat16"
 
+    def __post_init__(self) -> None:
+        if self.patience and self.average:
+            raise ValueError("a fit takes its best epoch's weights, or averages all of them, but not both")
+
+    @property
+    def source(self) -> str:
+        """The data set's name."""
+        return self.dataset or DATA[self.task]
+
 
 def run(recipe: Recipe, data: Path, folder: Path) -> dict:
     """Fit, calibrate and measure; go on where a stopped run was, and only read what a finished one wrote.
@@ -93,14 +107,18 @@ def run(recipe: Recipe, data: Path, folder: Path) -> dict:
 
     Raises:
         FileNotFoundError: there is no such data, clean list, teacher or file of weights.
-        ValueError: the folder holds a fit of another recipe, or the data set can't teach the task.
+        ValueError: the folder holds a fit of another recipe or to other faces, or the data set or the teacher
+            can't teach the task.
+        FloatingPointError: the loss is infinite or not a number.
     """
     start = time.monotonic()
-    claim(folder, asdict(recipe))
-    if (folder / "record.json").exists():
-        return read_record(folder)
-    keras.utils.set_random_seed(recipe.seed)
     task = task_of(recipe)
+    if (folder / "record.json").exists():
+        claim(folder, asdict(recipe))
+        return read_record(folder)
+    if recipe.teacher:
+        _check_teacher(recipe, task)
+    keras.utils.set_random_seed(recipe.seed)
 
     # Data
     fitted, held_out, valid = divided(recipe, task, data)
@@ -109,6 +127,8 @@ def run(recipe: Recipe, data: Path, folder: Path) -> dict:
     if recipe.network in BACKBONES and not recipe.pretrained:
         print(f"{recipe.network}: no --pretrained weights are given, so all of it is fitted from scratch")
     network = build(recipe, task, recipe.precision)
+    # Not before, as what is refused must leave the folder to the recipe that is meant.
+    claim(folder, asdict(recipe) | {"names": digest("\n".join(fitted[0].names))})
     rare = rarity(kinds(recipe.task, fitted[0].labels))
     batches = crops(
         task,
@@ -188,14 +208,19 @@ def probabilities(folder: Path, located: Located) -> np.ndarray:
     record = read_record(folder)
     recipe = Recipe(**record["recipe"])
     if "members" in record:
-        parts = [
-            share * probabilities(folder.parent / name, located) for name, share in record["members"].items()
-        ]
-        return np.sum(parts, axis=0)
-    network = keras.saving.load_model(folder / "model.keras", compile=False)
-    logits = answers(network, task_of(recipe), located)
+        said = [probabilities(folder / name, located) for name in record["members"]]
+        logits = vote(recipe.task, list(record["members"].values()), said)
+    else:
+        network = keras.saving.load_model(folder / "model.keras", compile=False)
+        logits = answers(network, task_of(recipe), located)
     temperature = record["calibration"].get("temperature", 1.0)
     return sigmoid(logits, temperature) if recipe.task == "gender" else softmax(logits, temperature)
+
+
+def vote(task: str, weights: Sequence[float], said: Sequence[np.ndarray]) -> np.ndarray:
+    """Logits of the weighted mean of what members say, (n, outputs) probabilities each."""
+    mean = np.clip(np.tensordot(weights, said, 1), SMALLEST, 1 - SMALLEST)
+    return np.log(mean / (1 - mean)) if task == "gender" else np.log(mean)
 
 
 def task_of(recipe: Recipe) -> Task:
@@ -205,11 +230,11 @@ def task_of(recipe: Recipe) -> Task:
         ValueError: the data set can't teach the task.
     """
     name, base = recipe.task, TASKS[NETWORK_OF[recipe.task]]
-    source = dataset(recipe.dataset or DATA[name])
+    source = dataset(recipe.source)
     if name not in source.tasks:
-        raise ValueError(f"{recipe.dataset} does not tell {name}")
+        raise ValueError(f"{recipe.source} does not tell {name}")
     if name == "emotion" and recipe.classes > source.classes:
-        raise ValueError(f"{recipe.dataset} tells only {source.classes} classes of emotions apart")
+        raise ValueError(f"{recipe.source} tells only {source.classes} classes of emotions apart")
     baseline = BASELINES.get(recipe.network)
     if baseline:
         side, channels, rate = baseline.side, baseline.channels, baseline.peak_rate
@@ -270,10 +295,17 @@ def apart(train: Located, names: str | None) -> tuple[Located, Located]:
 
     Args:
         names: file of the names of those to fit to, as `inspect` writes it; None fits to all others.
+
+    Raises:
+        ValueError: too few are named, or there, for both.
     """
     faces, landmarks = train
     held_out = faces.calibration()
     wanted = ~held_out & clean(faces, names)
+    if not wanted.any() or not held_out.any():
+        raise ValueError(
+            f"of {len(faces)} faces {wanted.sum()} are left to fit to and {held_out.sum()} to calibrate on"
+        )
     return (faces.take(wanted), landmarks[wanted]), (faces.take(held_out), landmarks[held_out])
 
 
@@ -293,16 +325,20 @@ def kinds(task: str, labels: dict[str, np.ndarray]) -> np.ndarray:
     return labels["gender"] if task == "gender" else np.digitize(labels["age"], AGE_BANDS) - 1
 
 
+def _check_teacher(recipe: Recipe, task: Task) -> None:
+    """Refuse a teacher that is not there or tells something else."""
+    teacher = Recipe(**read_record(Path(recipe.teacher))["recipe"])
+    if (teacher.task, teacher.classes) != (recipe.task, recipe.classes) or task.heads == {"age": 1}:
+        raise ValueError(f"{recipe.teacher} does not tell what {recipe.network} is to learn")
+
+
 def _taught(recipe: Recipe, task: Task, located: Located, folder: Path) -> dict[str, np.ndarray]:
     """Targets mixed of labels and what the teacher says of the same faces (Hinton et al. 2015)."""
     path = folder / "teacher.npy"
     if not path.exists():
         np.save(path, probabilities(Path(recipe.teacher), located).astype(np.float32))
-    said = np.load(path)
     targets = task.targets(located[0].labels)[recipe.task]
-    if said.shape != targets.shape:
-        raise ValueError(f"{recipe.teacher} answers {said.shape[1]} outputs, not {targets.shape[1]}")
-    return {recipe.task: TEACHING * said + (1 - TEACHING) * targets}
+    return {recipe.task: TEACHING * np.load(path) + (1 - TEACHING) * targets}
 
 
 def read(task: Task, split: str, data: Path) -> Located:
@@ -331,13 +367,21 @@ def crops(
     )
 
 
-def logits(network: keras.Model, task: Task, located: Located) -> dict[str, np.ndarray]:
-    """(n, classes) by output, as in serving: the mean of each crop's logits and its mirror image's."""
+def logits(
+    network: keras.Model, task: Task, located: Located, mirrored: bool = True
+) -> dict[str, np.ndarray]:
+    """(n, classes) by output, as in serving: the mean of each crop's logits and its mirror image's.
+
+    Args:
+        mirrored: False leaves the mirror image out, as serving does at groups.
+    """
     batches = crops(task, located)
-    inputs = (batches[batch][0] for batch in range(len(batches)))
-    answers = [
-        [(a + b) / 2 for a, b in zip(_outputs(network, x), _outputs(network, x[:, :, ::-1]))] for x in inputs
-    ]
+    steps = (1, -1) if mirrored else (1,)
+    answers = []
+    for batch in range(len(batches)):
+        inputs, *_ = batches[batch]
+        looks = [_outputs(network, inputs[:, :, ::step]) for step in steps]
+        answers.append([np.mean(output, axis=0) for output in zip(*looks)])
     return dict(zip(network.output_names, map(np.concatenate, zip(*answers))))
 
 

@@ -1,6 +1,7 @@
 """Fitting: batches of aligned, augmented crops; SGD; a checkpoint each epoch, resumed from."""
 
 import csv
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -14,7 +15,6 @@ from training.augmentation import LEVELS, disturb, jitter_template
 from training.data import Faces
 
 BATCH = 64
-PEAK_RATE = 0.1  # learning rate
 WARM_UP = 0.1  # of all steps
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-3  # decoupled, so 1 / (1 - MOMENTUM) times the usual 5e-4 of coupled L2
@@ -105,15 +105,17 @@ class Crops(keras.utils.PyDataset):
 
 
 def _mix(inputs: np.ndarray, targets: dict, weights: np.ndarray, rng: np.random.Generator, alpha: float):
-    """Each face of a batch mixed with another, its targets and weight alike."""
+    """Each face of a batch mixed with another; a face that weighs more in the loss has more of the target."""
     others = rng.permutation(len(inputs))
     shares = rng.beta(alpha, alpha, len(inputs)).astype(np.float32)
+    mixed_weights = shares * weights + (1 - shares) * weights[others]
 
-    def mixed(column: np.ndarray) -> np.ndarray:
+    def mixed(column: np.ndarray, shares: np.ndarray) -> np.ndarray:
         share = shares.reshape(-1, *[1] * (column.ndim - 1))
         return share * column + (1 - share) * column[others]
 
-    return mixed(inputs), {name: mixed(column) for name, column in targets.items()}, mixed(weights)
+    weighted = shares * weights / mixed_weights
+    return mixed(inputs, shares), {name: mixed(targets[name], weighted) for name in targets}, mixed_weights
 
 
 class _StartEpoch(keras.callbacks.Callback):
@@ -142,6 +144,29 @@ class _Log(keras.callbacks.Callback):
             writer.writerow(row)
 
 
+class _Checkpoint(keras.callbacks.Callback):
+    """Weights and optimizer after each epoch.
+
+    Keras's BackupAndRestore keeps the epoch's number in a second file, so that a kill between the two parts
+    them; here it is in the first, as the optimizer's steps.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        _save(self.model, self._path)
+
+
+def _save(model: keras.Model, path: Path) -> None:
+    """Whole or not at all, as a fit may be killed while it writes."""
+    path.parent.mkdir(exist_ok=True)
+    part = path.with_name("part.weights.h5")
+    model.save_weights(part)
+    part.replace(path)
+
+
 class _Plateau(keras.callbacks.Callback):
     """Reduces the rate when the loss no longer falls; unlike Keras's, it goes on where a broken fit was."""
 
@@ -155,30 +180,35 @@ class _Plateau(keras.callbacks.Callback):
 
 
 class _StopEarly(keras.callbacks.Callback):
-    """Ends a fit after some epochs without a better loss, and keeps the weights of the best."""
+    """Ends a fit after some epochs without a better loss, and keeps the weights of the best.
+
+    Comes after the checkpoint: what a kill between the two left out is made up for from the checkpoint, while
+    weights kept before it would be those of an epoch that is fitted again, perhaps with another loss.
+    """
 
     def __init__(self, log: Path, best: Path, patience: int) -> None:
         super().__init__()
         self._log, self._best, self._patience = log, best, patience
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        losses = _losses(self._log, before=epoch + 1)
-        if _epochs_since_best(losses) == 0:
-            self.model.save_weights(self._best)
-        self.model.stop_training = _epochs_since_best(losses) >= self._patience
+        self.model.stop_training = self.ends(self.model, epoch + 1)
+
+    def ends(self, model: keras.Model, epochs: int) -> bool:
+        """Whether these epochs are enough; the model's weights are kept if the last of them is the best."""
+        losses = _losses(self._log, before=epochs)
+        waited = len(losses) - 1 - losses.index(min(losses))
+        if waited == 0:
+            _save(model, self._best)
+        return waited >= self._patience
 
 
 def _losses(log: Path, before: int) -> list[float]:
-    """The validation loss of each epoch; the last where a torn checkpoint made one be fitted twice."""
+    """The validation loss of each epoch; the last line where a kill made it be fitted twice."""
     if not log.exists():
         return []
     with log.open(newline="") as lines:
         losses = {int(row["epoch"]): float(row["val_loss"]) for row in csv.DictReader(lines)}
     return [losses[epoch] for epoch in sorted(losses) if epoch < before]
-
-
-def _epochs_since_best(losses: list[float]) -> int:
-    return len(losses) - 1 - losses.index(min(losses))
 
 
 def reductions(losses: list[float]) -> int:
@@ -217,8 +247,8 @@ def fit(
 ) -> None:
     """Fit a model, or go on with the fit whose checkpoint lies in `folder`; a finished one is only loaded.
 
-    Writes folder/checkpoint after each epoch and one line an epoch into folder/log.csv. Going on takes up
-    weights, momentum, the schedule's step and the epoch's batches; only dropout draws other masks.
+    Writes one line an epoch into folder/log.csv and then folder/checkpoint. Going on takes up weights,
+    momentum, the schedule's step and the epoch's batches; only dropout draws other masks.
 
     Args:
         valid: faces whose loss patience and plateaus go by.
@@ -227,14 +257,12 @@ def fit(
         schedule: "one-cycle" rises and falls once, "plateau" falls when the loss no longer does.
         weight_decay: decoupled L2 (Loshchilov and Hutter 2019).
         patience: stop after so many epochs without a better loss, and take the weights of the best.
-        average: momentum of an exponential moving average of the weights, which is taken at the end.
+        average: momentum of an exponential moving average of the weights, which is taken at the end; not
+            together with `patience`.
 
     Raises:
-        ValueError: both patience and average are given, and only one of them can choose the weights.
         FloatingPointError: the loss is infinite or not a number.
     """
-    if patience and average:
-        raise ValueError("a fit takes its best epoch's weights, or averages all of them, but not both")
     optimizer = keras.optimizers.SGD(
         _one_cycle(peak_rate, epochs * len(crops)) if schedule == "one-cycle" else peak_rate,
         momentum=MOMENTUM,
@@ -246,27 +274,24 @@ def fit(
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     model.compile(optimizer, losses, weighted_metrics=metrics)
     folder.mkdir(parents=True, exist_ok=True)
-    log, best = folder / "log.csv", folder / "best.weights.h5"
-    callbacks = [
-        _StartEpoch(crops),
-        keras.callbacks.BackupAndRestore(
-            str(folder / "checkpoint"),
-            double_checkpoint=True,  # a fit may be killed while it writes one
-            delete_checkpoint=False,
-        ),
-        _Log(log),
-        _RefuseInfinite(),
-    ]
+    log, checkpoint = folder / "log.csv", folder / "checkpoint"
+    latest, best = checkpoint / "latest.weights.h5", checkpoint / "best.weights.h5"
+    if latest.exists():
+        optimizer.build(model.trainable_variables)
+        model.load_weights(latest)
+    done = int(optimizer.iterations) // len(crops)
+    callbacks = [_StartEpoch(crops), _RefuseInfinite(), _Log(log), _Checkpoint(latest)]
     if schedule == "plateau":
         callbacks.append(_Plateau(log, peak_rate))
     if patience:
-        callbacks.append(_StopEarly(log, best, patience))
-        losses_so_far = _losses(log, before=epochs)
-        if losses_so_far and _epochs_since_best(losses_so_far) >= patience:
-            epochs = len(losses_so_far)  # it has been stopped
+        stop_early = _StopEarly(log, best, patience)
+        callbacks.append(stop_early)
+        if done and stop_early.ends(model, done):
+            epochs = done
     model.fit(
         crops,
         validation_data=valid,
+        initial_epoch=done,
         epochs=epochs,
         shuffle=False,  # the data set shuffles itself
         callbacks=callbacks,
@@ -284,16 +309,26 @@ def _one_cycle(peak_rate: float, steps: int) -> keras.optimizers.schedules.Learn
 
 
 def claim(folder: Path, settings: dict) -> None:
-    """Keep a fit's settings beside its checkpoint, in folder/settings.json.
+    """Keep what a folder's fit, search or ensemble is made with, in folder/settings.json.
 
     Raises:
-        ValueError: the checkpoint was made with other settings, so going on would mix two fits.
+        ValueError: one of the settings is another than was kept, so that going on would mix two fits.
     """
     path = folder / "settings.json"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(settings))
-    elif (kept := json.loads(path.read_text())) != settings:
+        return
+    kept = json.loads(path.read_text())
+    others = [
+        f"{name} {kept.get(name)}, not {value}" for name, value in settings.items() if kept.get(name) != value
+    ]
+    if others:
         raise ValueError(
-            f"{folder} holds a fit with {kept}, not {settings}: delete it or choose other --runs"
+            f"{folder} was made with {'; '.join(others)}: delete it, or choose another --name or other --runs"
         )
+
+
+def digest(text: str) -> str:
+    """12 hexadecimal digits that tell texts apart."""
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,6 +1,5 @@
 """Search over a recipe's options with Optuna; the study is a file, so that a stopped search goes on."""
 
-import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,41 +9,56 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from training.experiment import Recipe, headline, run
+from training.experiment import Recipe, headline, run, task_of
+from training.fitting import claim, digest
+
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # fits that ended, and fits that diverged
 
 
 def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
     """Fit with drawn options until `trials` fits are done, those of earlier calls among them.
 
     Fits are judged on the calibration faces, so that `valid` remains unseen. A trial that was stopped is
-    taken up again first, where its fit was. Writes folder/study.log and folder/best.json.
+    taken up again first, where its fit was; one whose loss became infinite counts as the worst. Writes
+    folder/study.log and folder/best.json.
 
     Args:
         recipe: what all fits have in common.
 
     Returns:
         The options of the best fit, its folder and its figure, higher is better.
+
+    Raises:
+        ValueError: no loss stayed finite, the folder holds the search of another recipe, or the data set
+            can't teach the task.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    task_of(recipe)  # refuses what no fit can do
+    claim(folder, asdict(recipe))
     study = optuna.create_study(
         storage=study_file(folder),
         study_name=recipe.task,
         direction="maximize",
         load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=recipe.seed),
     )
+    # Each call draws from where the earlier ones ended, not what they drew.
+    study.sampler = optuna.samplers.TPESampler(seed=recipe.seed + len(study.trials))
     for broken in study.get_trials(states=(TrialState.RUNNING,)):
         study.tell(broken.number, state=TrialState.FAIL)
         study.enqueue_trial(broken.params)
 
-    def objective(trial: optuna.Trial) -> float:
+    while len(study.get_trials(states=DONE)) < trials:
+        trial = study.ask()  # study.optimize would count a trial that control-C stopped as failed
         drawn = replace(recipe, **draw(trial))
-        digest = hashlib.sha256(json.dumps(asdict(drawn)).encode()).hexdigest()[:12]
-        trial.set_user_attr("folder", digest)
-        return headline(recipe.task, run(drawn, data, folder / digest)["held_out"])
-
-    done = len(study.get_trials(states=(TrialState.COMPLETE,)))
-    study.optimize(objective, n_trials=max(0, trials - done))
+        name = digest(json.dumps(asdict(drawn)))
+        trial.set_user_attr("folder", name)
+        try:
+            figure = headline(recipe.task, run(drawn, data, folder / name)["held_out"])
+        except FloatingPointError:
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, figure)
+    if not study.get_trials(states=(TrialState.COMPLETE,)):
+        raise ValueError(f"none of the {trials} fits in {folder} kept a finite loss: try more of them")
     best = {
         "options": study.best_params,
         "folder": study.best_trial.user_attrs["folder"],

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -15,14 +17,38 @@ def test_none_moves_nothing():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_none_only_mirrors(channels):
+def test_none_changes_nothing(channels):
     crop = _crop(channels)
     rng = np.random.default_rng(0)
-    seen = [disturb(crop, rng, LEVELS["none"]) for _ in range(400)]
+    for _ in range(60):
+        np.testing.assert_array_equal(disturb(crop, rng, LEVELS["none"]), crop)
+
+
+def test_half_of_the_faces_are_mirrored():
+    crop, only = _crop(3), replace(LEVELS["none"], mirror=LEVELS["low"].mirror)
+    rng = np.random.default_rng(0)
+    seen = [disturb(crop, rng, only) for _ in range(400)]
     mirrored = [np.array_equal(other, crop[:, ::-1]) for other in seen]
     plain = [np.array_equal(other, crop) for other in seen]
     assert sum(mirrored) + sum(plain) == 400
     assert 150 < sum(mirrored) < 250
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_light_comes_from_any_side(channels):
+    only = replace(LEVELS["none"], side_light=LEVELS["high"].side_light)
+    flat = np.full(_crop(channels).shape, 100, np.uint8)
+    rng = np.random.default_rng(0)
+    angles, contrasts = [], []
+    for _ in range(200):
+        lit = disturb(flat, rng, only).astype(float).reshape(48, 48, -1)
+        assert np.ptp(lit, axis=2).max() == 0  # white light
+        lit = lit[..., 0]
+        assert max(np.abs(np.diff(lit, axis=axis)).max() for axis in (0, 1)) < 25  # smooth
+        angles.append(np.angle((lit[:, -1] - lit[:, 0]).mean() + 1j * (lit[-1] - lit[0]).mean()))
+        contrasts.append(lit.max() / lit.min())
+    assert np.histogram(angles, 8, (-np.pi, np.pi))[0].min() > 10
+    assert 1.3 < np.median(contrasts) < 2.5
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -17,6 +17,13 @@ OUTPUTS = {  # of the published forms
     "two_conv_age": 1,
 }
 
+MODULES = {  # of keras.applications
+    "mobilenet": "mobilenet",
+    "vgg16": "vgg16",
+    "resnet50v2": "resnet_v2",
+    "efficientnetb0": "efficientnet",
+}
+
 
 def _published(name):
     baseline = BASELINES[name]
@@ -121,6 +128,25 @@ def test_a_pretrained_backbone_keeps_all_but_its_last_blocks(tmp_path):
 def test_a_backbone_without_weights_is_fitted_whole():
     network = transfer("mobilenet", 64, 3, {"gender": 1}, 0.2, unfrozen=1)
     assert all(layer.trainable for layer in network.get_layer("mobilenet_1.00_64").layers)
+
+
+@pytest.mark.parametrize("name", [*BACKBONES])
+def test_a_backbone_is_fed_as_it_was_pretrained(name):
+    """Standardized crops can't be just what published weights expect, but colors and range are the same."""
+    network = transfer(name, 32, 3, {"gender": 1}, 0.2)
+    (scaled,) = (layer for layer in network.layers if isinstance(layer, keras.layers.Rescaling))
+    crop = np.random.default_rng(0).normal(0, 1, (1, 32, 32, 3)).astype(np.float32)
+    fed = np.array(keras.Model(network.input, scaled.output)(crop))
+    expected = getattr(keras.applications, MODULES[name]).preprocess_input(60 * crop + 127.5)
+    assert np.abs(fed - expected).max() < 0.1 * np.ptp(expected)
+
+
+def test_the_order_of_colors_is_saved_with_the_network(tmp_path):
+    network = transfer("vgg16", 32, 3, {"gender": 1}, 0.2)
+    network.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    crop = np.random.default_rng(0).normal(0, 1, (1, 32, 32, 3)).astype(np.float32)
+    np.testing.assert_allclose(network(crop), again(crop), rtol=1e-5)
 
 
 def test_a_missing_file_of_weights_is_told(tmp_path):

@@ -1,21 +1,37 @@
 """Fits of small networks to pictures that are learnt in seconds: alone, voting, searched and compared."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import FloatDistribution
 
+from inference.decoding import sigmoid, softmax
 from training import comparison
 from training.__main__ import main
 from training.classes import names
 from training.comparison import compare
 from training.data import read_ferplus
 from training.ensemble import ensemble, voting_weights
-from training.experiment import Recipe, answers, build, probabilities, read, read_record, run, task_of
+from training.experiment import (
+    SMALLEST,
+    Recipe,
+    answers,
+    apart,
+    build,
+    crops,
+    logits,
+    probabilities,
+    read,
+    read_record,
+    run,
+    task_of,
+    vote,
+)
 from training.export import read_comparison
-from training.fitting import claim
 from training.search import search, study_file
 
 pytestmark = [
@@ -67,12 +83,12 @@ def test_a_fit_learns_and_its_record_tells_how(place, members):
 def test_a_finished_fit_is_only_read(place, members):
     folder = place / "runs" / members[0]
     before = _rows(folder)
-    record = run(Recipe("emotion", **SMALL), place / "data", folder)
+    record = run(Recipe("emotion", **SMALL), place / "nowhere", folder)
     assert record == read_record(folder)
     assert _rows(folder) == before
     assert not (folder / "checkpoint").exists()
     with pytest.raises(ValueError, match="other --runs"):
-        run(Recipe("emotion", **SMALL, mixup=0.2), place / "data", folder)
+        run(Recipe("emotion", **SMALL, mixup=0.2), place / "nowhere", folder)
 
 
 def test_the_saved_network_gives_the_figures_of_the_record(place, members):
@@ -83,6 +99,18 @@ def test_the_saved_network_gives_the_figures_of_the_record(place, members):
     assert said.sum(axis=1) == pytest.approx(np.ones(105))
     accuracy = (said.argmax(axis=1) == valid[0].labels["votes"].argmax(axis=1)).mean()
     assert accuracy == pytest.approx(read_record(folder)["valid"]["accuracy"]["share"], abs=1e-4)
+
+
+def test_logits_are_means_of_two_looks_unless_one_is_told(place):
+    task = task_of(Recipe("emotion", **SMALL))
+    network = build(Recipe("emotion", **SMALL), task, "float32")
+    faces, landmarks = read(task, "valid", place / "data")
+    (crop, *_) = crops(task, (faces, landmarks))[0]
+    (one,) = logits(network, task, (faces, landmarks), mirrored=False).values()
+    (two,) = logits(network, task, (faces, landmarks)).values()
+    said, mirrored = (network.predict_on_batch(look) for look in (crop, crop[:, :, ::-1]))
+    np.testing.assert_allclose(one[: len(crop)], said, atol=1e-5)
+    np.testing.assert_allclose(two[: len(crop)], (said + mirrored) / 2, atol=1e-5)
 
 
 def test_ours_begins_with_a_model_like_it_whose_head_may_have_other_classes():
@@ -98,10 +126,8 @@ def test_ours_begins_with_a_model_like_it_whose_head_may_have_other_classes():
 
 def test_members_vote_by_weights_and_teach_one_network(place, members):
     record = ensemble("emotion", members, place / "data", place / "runs", place / "runs" / "both")
-    assert list(record["members"]) == members
+    assert list(record["members"]) == ["../seed-0", "../seed-1"]
     assert sum(record["members"].values()) == pytest.approx(1, abs=1e-3)
-    alone = [read_record(place / "runs" / name)["valid"]["accuracy"]["share"] for name in members]
-    assert record["valid"]["accuracy"]["share"] >= min(alone)
 
     taught = Recipe("emotion", **SMALL, teacher=str(place / "runs" / "both"), mixup=0.1, balance="sampling")
     student = run(taught, place / "data", place / "runs" / "student")
@@ -111,11 +137,66 @@ def test_members_vote_by_weights_and_teach_one_network(place, members):
     assert said.sum(axis=1) == pytest.approx(np.ones(len(said)), abs=1e-4)
 
 
+def test_a_member_that_knows_nothing_spoils_no_vote(place, members):
+    runs = place / "runs"
+    lost = run(Recipe("emotion", **SMALL | {"epochs": 1, "peak_rate": 1e-9}), place / "data", runs / "lost")
+    assert lost["valid"]["accuracy"]["share"] < 0.4
+    record = ensemble("emotion", ["lost", members[0]], place / "data", runs, runs / "deep" / "er" / "lost")
+    weights = dict(zip(["lost", "known"], record["members"].values()))
+    assert weights["known"] > 0.9
+    alone = read_record(runs / members[0])["valid"]["accuracy"]["share"]
+    assert record["valid"]["accuracy"]["share"] >= alone - 0.01
+
+
+def test_an_ensemble_answers_at_its_own_temperature(place, members):
+    runs, folder = place / "runs", place / "runs" / "deep" / "both"
+    record = ensemble("emotion", members, place / "data", runs, folder)
+    record["calibration"]["temperature"] = 2.0
+    (folder / "record.json").write_text(json.dumps(record))
+    valid = read(task_of(Recipe("emotion")), "valid", place / "data")
+    said = [probabilities(runs / name, valid) for name in members]
+    mean = np.tensordot(list(record["members"].values()), said, 1)
+    flattened = np.sqrt(np.maximum(mean, SMALLEST))
+    expected = flattened / flattened.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(probabilities(folder, valid), expected, atol=1e-4)
+
+
+def test_a_vote_is_the_mean_of_probabilities():
+    said = np.random.default_rng(0).dirichlet(np.ones(3), (2, 5))
+    np.testing.assert_allclose(softmax(vote("age", [0.2, 0.8], said)), 0.2 * said[0] + 0.8 * said[1])
+    yes = said[..., :1]
+    np.testing.assert_allclose(sigmoid(vote("gender", [0.2, 0.8], yes)), 0.2 * yes[0] + 0.8 * yes[1])
+
+
 def test_members_of_different_kinds_do_not_vote(place, members):
-    with pytest.raises(ValueError, match="do not all learn gender"):
-        ensemble("gender", members, place / "data", place / "runs", place / "runs" / "none")
+    runs, folder = place / "runs", place / "runs" / "none"
+    _copy_with(runs, "original", dataset="fer2013")
+    for task, those, words in (
+        ("gender", members, "do not all learn gender"),
+        ("emotion", [*members, "deep/../seed-0"], "names one twice"),
+        ("emotion", [members[0], "original"], "the same data"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ensemble(task, those, place / "data", runs, folder)
     with pytest.raises(FileNotFoundError, match="nobody"):
-        ensemble("emotion", ["nobody"], place / "data", place / "runs", place / "runs" / "none")
+        ensemble("emotion", ["nobody"], place / "data", runs, folder)
+    assert not folder.exists()
+    with pytest.raises(ValueError, match="was made with members None"):
+        ensemble("emotion", members, place / "data", runs, runs / members[0])
+
+
+def test_the_usual_data_set_may_be_named(place, members):
+    _copy_with(place / "runs", "named", dataset="ferplus")
+    those, folder = [members[0], "named"], place / "runs" / "both-named"
+    assert len(ensemble("emotion", those, place / "data", place / "runs", folder)["members"]) == 2
+
+
+def _copy_with(runs, name, **options):
+    """A copy of a fit whose recipe tells something else."""
+    shutil.copytree(runs / "seed-0", runs / name, dirs_exist_ok=True)
+    record = read_record(runs / name)
+    record["recipe"] |= options
+    (runs / name / "record.json").write_text(json.dumps(record))
 
 
 def test_votes_weigh_more_of_who_knows_more():
@@ -138,10 +219,9 @@ def test_a_search_goes_on_with_what_was_stopped(place):
     folder = place / "runs" / "search"
     recipe = Recipe("gender", **SMALL | {"epochs": 1})
     search(recipe, 1, place / "data", folder)
-    study = optuna.load_study(study_name="gender", storage=study_file(folder))
-    stopped = study.ask({"peak_rate": optuna.distributions.FloatDistribution(0.005, 0.2, log=True)})
+    stopped = _study(folder).ask({"peak_rate": FloatDistribution(0.005, 0.2, log=True)})
     best = search(recipe, 2, place / "data", folder)
-    study = optuna.load_study(study_name="gender", storage=study_file(folder))
+    study = _study(folder)
     states = [trial.state.name for trial in study.trials]
     assert states == ["COMPLETE", "FAIL", "COMPLETE"]
     assert study.trials[2].params["peak_rate"] == stopped.params["peak_rate"]
@@ -149,6 +229,62 @@ def test_a_search_goes_on_with_what_was_stopped(place):
     assert record["recipe"]["peak_rate"] == best["options"]["peak_rate"]
     assert record["held_out"]["accuracy"]["share"] == best["figure"] == study.best_value
     assert json.loads((folder / "best.json").read_text()) == best
+
+
+def _study(folder):
+    return optuna.load_study(study_name="gender", storage=study_file(folder))
+
+
+@pytest.fixture
+def fits(monkeypatch):
+    """What becomes of the fits of a search, first to last: figures or errors; recipes replace them."""
+    outcomes, recipes = [], []
+
+    def fitted(recipe, data, folder):
+        recipes.append(recipe)
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, float):
+            return {"held_out": {"accuracy": {"share": outcome}}}
+        raise outcome
+
+    monkeypatch.setattr("training.search.run", fitted)
+    return outcomes, recipes
+
+
+def test_a_search_in_several_calls_never_draws_the_same_twice(tmp_path, fits):
+    outcomes, recipes = fits
+    outcomes += [0.1, 0.2, 0.3, 0.4]
+    for trials in (1, 2, 4):
+        search(Recipe("gender"), trials, tmp_path, tmp_path / "search")
+    assert len({recipe.peak_rate for recipe in recipes}) == 4
+    with pytest.raises(ValueError, match="epochs 20, not 3"):
+        search(Recipe("gender", epochs=3), 5, tmp_path, tmp_path / "search")
+
+
+def test_a_search_goes_on_after_fits_that_diverge(tmp_path, fits):
+    outcomes, recipes = fits
+    outcomes += [FloatingPointError(), FloatingPointError(), 0.5]
+    with pytest.raises(ValueError, match="none of the 1 fits"):
+        search(Recipe("gender"), 1, tmp_path, tmp_path / "search")
+    best = search(Recipe("gender"), 3, tmp_path, tmp_path / "search")
+    assert best["figure"] == 0.5
+    assert search(Recipe("gender"), 3, tmp_path, tmp_path / "search") == best
+    assert len({recipe.peak_rate for recipe in recipes}) == 3
+
+
+def test_a_search_that_is_interrupted_takes_the_fit_up_again(tmp_path, fits):
+    outcomes, recipes = fits
+    outcomes += [KeyboardInterrupt(), 0.5]
+    with pytest.raises(KeyboardInterrupt):
+        search(Recipe("gender"), 1, tmp_path, tmp_path / "search")
+    search(Recipe("gender"), 1, tmp_path, tmp_path / "search")
+    assert recipes[0] == recipes[1]
+
+
+def test_a_search_for_what_can_not_be_learnt_leaves_nothing(tmp_path):
+    with pytest.raises(ValueError, match="does not tell gender"):
+        search(Recipe("gender", dataset="ckplus"), 1, tmp_path, tmp_path / "search")
+    assert not (tmp_path / "search").exists()
 
 
 def test_networks_are_compared_alike_and_once(place):
@@ -201,11 +337,46 @@ def test_only_clean_faces_are_fitted_to(place):
     [
         ("age", {"dataset": "ckplus"}, "does not tell age"),
         ("emotion", {"dataset": "sof"}, "only 4 classes"),
+        ("emotion", {"teacher": "runs/seed-0", "classes": 4}, "does not tell what"),
+        ("age", {"teacher": "runs/seed-0"}, "does not tell what"),
+        ("age", {"teacher": "runs/nobody"}, "no finished fit"),
+        ("emotion", {"network": "mobilenet", "pretrained": "none.h5"}, "no weights"),
+        ("emotion", {"clean": "none.txt"}, "none.txt"),
     ],
 )
-def test_what_a_data_set_can_not_teach_is_refused(task, options, words):
-    with pytest.raises(ValueError, match=words):
-        task_of(Recipe(task, **options))
+def test_what_can_not_be_learnt_is_refused_and_claims_no_folder(place, members, task, options, words):
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        run(Recipe(task, **options), place / "data", place / "runs" / "refused")
+    assert not (place / "runs" / "refused").exists()
+
+
+def test_the_best_weights_or_their_average_but_not_both():
+    with pytest.raises(ValueError, match="not both"):
+        Recipe("age", patience=1, average=0.9)
+
+
+def test_too_few_faces_are_told(make_faces):
+    located = make_faces(3, 0)
+    with pytest.raises(ValueError, match="of 3 faces 3 are left to fit to and 0 to calibrate on"):
+        apart(located, None)
+
+
+def test_a_fit_goes_on_only_with_the_same_faces(place, monkeypatch):
+    recipe, folder = Recipe("emotion", **SMALL, clean="list.txt"), place / "runs" / "list"
+    names = read_ferplus(place / "data/fer2013", "train").names
+    (place / "list.txt").write_text("\n".join(names[:200]))
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("training.experiment.fit", killed)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                run(recipe, place / "data", folder)
+    (place / "list.txt").write_text("\n".join(names[:199]))
+    with pytest.raises(ValueError, match="was made with names"):
+        run(recipe, place / "data", folder)
 
 
 def test_an_age_told_as_one_number_becomes_a_bell_around_it(place):
@@ -220,8 +391,3 @@ def test_an_age_told_as_one_number_becomes_a_bell_around_it(place):
     told = answers(network, task, read(task, "valid", place / "data"))
     assert told.shape == (105, 117)
     assert (told.argmax(axis=1) == 40).all()
-
-
-def test_settings_of_a_fit_are_kept(tmp_path):
-    claim(tmp_path, {"task": "age"})
-    assert json.loads((tmp_path / "settings.json").read_text()) == {"task": "age"}

@@ -190,11 +190,12 @@ def test_each_epoch_is_fitted_to_its_own_batches(make_faces, tmp_path, workers):
     assert len({value for _, value in expected}) == EPOCHS
 
 
-def test_a_resumed_fit_goes_on_as_the_unbroken_one(make_faces, tmp_path):
-    whole = _fit(make_faces, tmp_path / "whole")
-    _break(make_faces, tmp_path / "broken", epoch=2)
+@pytest.mark.parametrize("fitting", [{}, {"average": 0.9}])
+def test_a_resumed_fit_goes_on_as_the_unbroken_one(make_faces, tmp_path, fitting):
+    whole = _fit(make_faces, tmp_path / "whole", fitting=fitting)
+    _break(make_faces, tmp_path / "broken", epoch=2, fitting=fitting)
     assert len(_log(tmp_path / "broken")) == 2
-    resumed = _fit(make_faces, tmp_path / "broken")
+    resumed = _fit(make_faces, tmp_path / "broken", fitting=fitting)
 
     assert _log(tmp_path / "broken") == _log(tmp_path / "whole")
     assert int(resumed.optimizer.iterations) == int(whole.optimizer.iterations) == EPOCHS * STEPS
@@ -212,10 +213,17 @@ def test_a_finished_fit_is_only_loaded(make_faces, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_checkpoint_torn_by_a_kill_costs_one_epoch(make_faces, tmp_path):
-    _break(make_faces, tmp_path, epoch=3)
-    torn = tmp_path / "checkpoint" / "latest.weights.h5"
-    torn.write_bytes(torn.read_bytes()[:1000])
+def test_a_kill_while_the_checkpoint_is_written_costs_one_epoch(make_faces, tmp_path, monkeypatch):
+    _break(make_faces, tmp_path, epoch=2)
+
+    def torn(model, path):
+        path.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "save_weights", torn)
+        with pytest.raises(KeyboardInterrupt):
+            _fit(make_faces, tmp_path)
     network = _fit(make_faces, tmp_path)
     assert [epoch for epoch, _ in _log(tmp_path)] == [0, 1, 2, 2, 3]
     assert int(network.optimizer.iterations) == EPOCHS * STEPS
@@ -260,6 +268,23 @@ def test_mixed_faces_have_mixed_targets(make_faces):
     assert max(shares) > 0.7
 
 
+def test_mixed_faces_count_by_their_weights(make_faces):
+    """The loss of a mixed face is that of its two parts, each by its own weight."""
+    inputs = np.arange(BATCH, dtype=np.float32)[:, None]
+    targets = np.random.default_rng(0).random((BATCH, 3), np.float32)
+    weights = np.random.default_rng(1).uniform(0.1, 4, BATCH).astype(np.float32)
+    rng = np.random.default_rng(2)
+    others, shares = rng.permutation(BATCH), rng.beta(0.4, 0.4, BATCH)  # as _mix draws them
+    mixed, together, weighed = fitting._mix(
+        inputs, {"age": targets}, weights, np.random.default_rng(2), alpha=0.4
+    )
+    np.testing.assert_allclose(mixed[:, 0], shares * inputs[:, 0] + (1 - shares) * others, atol=1e-4)
+    parts = shares * weights, (1 - shares) * weights[others]
+    np.testing.assert_allclose(weighed, sum(parts), rtol=1e-4)
+    weighed_targets = parts[0][:, None] * targets + parts[1][:, None] * targets[others]
+    np.testing.assert_allclose(weighed[:, None] * together["age"], weighed_targets, atol=1e-4)
+
+
 def _partner(flat, row, crop):
     """The face that `row` was mixed with to give `crop`, and the share of `row` in it."""
     found = []
@@ -292,17 +317,55 @@ def test_a_resumed_plateau_has_the_rate_of_an_unbroken_one(make_faces, tmp_path,
     assert float(resumed.optimizer.learning_rate) == pytest.approx(PEAK_RATE * 0.3**2)
 
 
-def test_an_early_stop_keeps_the_best_weights_and_stays_stopped(make_faces, tmp_path):
-    options = {"loss": _constant, "fitting": {"patience": 2}}
-    stopped = _fit(make_faces, tmp_path, **options)
-    assert [epoch for epoch, _ in _log(tmp_path)] == [0, 1, 2]
-    again = _fit(make_faces, tmp_path, **options)
-    assert [epoch for epoch, _ in _log(tmp_path)] == [0, 1, 2]
-    first = _network()
-    first.load_weights(tmp_path / "best.weights.h5")
-    for best, one, other in zip(*(network.get_weights() for network in (first, stopped, again)), strict=True):
-        np.testing.assert_array_equal(one, best)
-        np.testing.assert_array_equal(other, best)
+def _overshot(truth, answer):
+    """The gradient raises the answers steadily, beyond the point where they are best."""
+    mean = keras.ops.mean(answer) + 0 * answer[:, 0]
+    return keras.ops.stop_gradient(mean + keras.ops.abs(mean - BEST)) - mean
+
+
+BEST = 0.5  # passed in the second epoch
+OVERSHOT = {"loss": _overshot, "fitting": {"patience": 1}}
+
+
+@pytest.fixture(scope="module")
+def best(make_faces, tmp_path_factory):
+    """The weights of an overshot fit after its second epoch."""
+    folder = tmp_path_factory.mktemp("overshot")
+    _break(make_faces, folder, epoch=2, **OVERSHOT)
+    network = _network()
+    network.load_weights(folder / "checkpoint" / "latest.weights.h5")
+    return network.get_weights()
+
+
+def _assert_close(network, weights):
+    for one, other in zip(network.get_weights(), weights, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
+def test_an_early_stop_keeps_the_best_weights_and_stays_stopped(make_faces, tmp_path, best):
+    for _ in range(2):
+        _assert_close(_fit(make_faces, tmp_path, **OVERSHOT), best)
+        assert [epoch for epoch, _ in _log(tmp_path)] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+@pytest.mark.parametrize("step", [fitting._Log, fitting._Checkpoint, fitting._StopEarly])
+def test_an_early_stop_is_the_same_after_a_kill(make_faces, tmp_path, monkeypatch, best, step, epoch):
+    """In the best epoch or in the last, before each thing that is written of it."""
+    write = step.on_epoch_end
+
+    def killed(callback, number, logs=None):
+        if number == epoch:
+            raise KeyboardInterrupt
+        write(callback, number, logs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(step, "on_epoch_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _fit(make_faces, tmp_path, **OVERSHOT)
+    _assert_close(_fit(make_faces, tmp_path, **OVERSHOT), best)
+    again = [epoch] if step is fitting._Checkpoint else []
+    assert [number for number, _ in _log(tmp_path)] == sorted([0, 1, 2, *again])
 
 
 def test_averaged_weights_are_taken_at_the_end_and_when_loaded(make_faces, tmp_path):
@@ -313,8 +376,6 @@ def test_averaged_weights_are_taken_at_the_end_and_when_loaded(make_faces, tmp_p
     assert max(np.abs(one - other).max() for one, other in zip(plain, averaged, strict=True)) > 1e-4
     for one, other in zip(averaged, again, strict=True):
         np.testing.assert_array_equal(one, other)
-    with pytest.raises(ValueError, match="not both"):
-        _fit(make_faces, tmp_path / "both", fitting={"average": 0.9, "patience": 1})
 
 
 def _not_a_number(truth, answer):
@@ -330,8 +391,11 @@ def test_a_loss_that_is_no_number_stops_the_fit_and_spares_the_checkpoint(make_f
 
 
 def test_settings_are_kept_and_others_refused(tmp_path):
+    claim(tmp_path / "age", {"seed": 0, "epochs": 3})
+    claim(tmp_path / "age", {"seed": 0, "epochs": 3})
     claim(tmp_path / "age", {"seed": 0})
-    claim(tmp_path / "age", {"seed": 0})
-    with pytest.raises(ValueError, match="seed"):
-        claim(tmp_path / "age", {"seed": 1})
-    assert json.loads((tmp_path / "age" / "settings.json").read_text()) == {"seed": 0}
+    with pytest.raises(ValueError, match="made with seed 0, not 1: .* --name or other --runs"):
+        claim(tmp_path / "age", {"seed": 1, "epochs": 3})
+    with pytest.raises(ValueError, match="names None, not abc"):
+        claim(tmp_path / "age", {"seed": 0, "names": "abc"})
+    assert json.loads((tmp_path / "age" / "settings.json").read_text()) == {"seed": 0, "epochs": 3}
