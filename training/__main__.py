@@ -12,6 +12,7 @@ Whatever is stopped goes on where it was when called again.
 """
 
 import argparse
+import json
 import shutil
 from dataclasses import fields
 from datetime import date
@@ -25,15 +26,18 @@ from training.augmentation import LEVELS
 from training.cards import write_cards
 from training.classes import MERGES
 from training.comparison import compare as compare_networks
+from training.comparison import publish
+from training.duplicates import copied
 from training.ensemble import ensemble
-from training.evaluation import CALIBRATE, REPORT
+from training.evaluation import CALIBRATE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
 from training.export import read_records, serving_copy, write_record
-from training.fitting import SCHEDULES, claim, fit
+from training.fitting import SCHEDULES, claim, digest, fit
 from training.networks import blend, grow, residual
 from training.tasks import NETWORK_OF, TASKS
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
+DRAWN = ("peak_rate", "decay", "dropout", "augmentation", "balance", "mixup")  # by training.search
 PRECISIONS = ("mixed_bfloat16", "float32")
 PLACES = {  # default and words
     "data": ("../shared/data", "folder of the data sets"),
@@ -73,32 +77,26 @@ def train(options: argparse.Namespace) -> None:
     network = serving_copy(network, task)
     options.weights.mkdir(parents=True, exist_ok=True)
     network.save(options.weights / f"{name}.keras")
-    held_out_logits, valid_logits = (experiment.logits(network, task, part) for part in (calibration, valid))
+    held_out_logits = experiment.logits(network, task, calibration)
     for attribute in task.heads:
-        decoding = CALIBRATE[attribute](held_out_logits[attribute], calibration[0].labels)
         record = {
             "task": attribute,
             "network": name,
             "side": task.side,
             "channels": task.channels,
             "parameters": network.count_params(),
-            "calibration": decoding,
+            "calibration": CALIBRATE[attribute](held_out_logits[attribute], calibration[0].labels),
             "trained": {
                 "date": date.today().isoformat(),
                 "fits": _history(name, options),
-                "seed": options.seed,
                 "precision": options.precision,
                 "keras": keras.version(),
                 "backend": keras.backend.backend(),
-                "faces": {
-                    "fitted": len(fitted[0]),
-                    "calibration": len(calibration[0]),
-                    "valid": len(valid[0]),
-                },
+                "faces": {"fitted": len(fitted[0]), "calibration": len(calibration[0])},
             },
-            "valid": REPORT[attribute](valid_logits[attribute], valid[0].labels, decoding),
         }
         write_record(record, options.weights)
+    _measure(name, network, fitted, valid, options.weights)
     write_cards(options.weights)
 
 
@@ -107,19 +105,33 @@ def evaluate(options: argparse.Namespace) -> None:
     from training.report import write_report  # matplotlib; only reports draw
 
     measured = {}
-    records = read_records(options.weights)
-    for name in sorted({record["network"] for record in records.values()}):
+    for name in sorted({record["network"] for record in read_records(options.weights).values()}):
         task = TASKS[name]
         network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
+        fitted, _ = experiment.apart(experiment.read(task, "train", options.data), None)
         valid = experiment.read(task, "valid", options.data)
-        logits = experiment.logits(network, task, valid)
-        for attribute in task.heads:
-            record = records[attribute]
-            measured[attribute] = valid[0], logits[attribute]
-            report = REPORT[attribute](logits[attribute], valid[0].labels, record["calibration"])
-            write_record(record | {"valid": report}, options.weights)
+        measured |= _measure(name, network, fitted, valid, options.weights)
     write_cards(options.weights)
     write_report(measured, options.weights, options.report)
+
+
+def _measure(name: str, network: keras.Model, fitted: Located, valid: Located, weights: Path) -> dict:
+    """Write what the network is worth on `valid` into the records of its attributes.
+
+    Returns:
+        By attribute, the faces of `valid` and the (n, outputs) logits for them.
+    """
+    task, records = TASKS[name], read_records(weights)
+    logits = experiment.logits(network, task, valid)
+    one_look = experiment.logits(network, task, valid, mirrored=False)
+    seen_before = copied(valid[0].images, fitted[0].images)
+    for attribute in task.heads:
+        decoding = records[attribute]["calibration"]
+        labels, said = valid[0].labels, (logits[attribute], one_look[attribute])
+        report = REPORT[attribute](logits[attribute], labels, decoding)
+        report |= headlines(attribute, *said, seen_before, labels, decoding)
+        write_record(records[attribute] | {"valid": report}, weights)
+    return {attribute: (valid[0], logits[attribute]) for attribute in task.heads}
 
 
 def try_fit(options: argparse.Namespace) -> None:
@@ -128,6 +140,9 @@ def try_fit(options: argparse.Namespace) -> None:
     folder = options.runs / (options.name or f"{recipe.task}-{recipe.network}")
     record = run(recipe, options.data, folder)
     print(f"{folder}: {abs(headline(recipe.task, record['valid']))} on valid; more in record.json")
+    if options.publish:
+        publish(folder.name, record, options.weights)
+        write_cards(options.weights)
 
 
 def search(options: argparse.Namespace) -> None:
@@ -188,9 +203,11 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     settings = _settings(name, options)
     folder = options.runs / name
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
-    claim(folder, settings | made | {"faces": len(faces[0])})
-    if start and not (folder / "start.keras").exists():  # `start` may be where the result goes
+    claim(folder, settings | made | {"names": digest("\n".join(faces[0].names))})
+    if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")
+        fits = read_records(start)[next(iter(task.heads))]["trained"]["fits"]
+        (folder / "start.json").write_text(json.dumps(fits))
     crops = experiment.crops(
         task, faces, task.weights(faces[0].labels), settings["augmentation"], options.seed
     )
@@ -220,11 +237,11 @@ def _history(name: str, options: argparse.Namespace) -> list[dict]:
     """The settings of every fit that a network went through, first to last."""
     task = TASKS[name]
     if options.start and name == options.command:
-        before = read_records(options.start)[next(iter(task.heads))]["trained"]["fits"]
+        before = json.loads((options.runs / name / "start.json").read_text())
     else:
         before = _history(task.start, options) if task.start else []
     blended = {"blended": True} if options.blend and name == options.command else {}
-    return before + [{"task": name} | _settings(name, options) | blended]
+    return before + [{"task": name} | _settings(name, options) | {"seed": options.seed} | blended]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -246,19 +263,20 @@ def _parser() -> argparse.ArgumentParser:
     _add_places(command, "data", "weights", "report")
 
     command = commands.add_parser("fit", help="try a network")
-    _add_places(command, "data", "runs")
+    _add_places(command, "data", "weights", "runs")
     _add_recipe(command)
     command.add_argument("--network", choices=NETWORKS, default=Recipe.network)
+    command.add_argument("--publish", action="store_true", help="tell its figures in the model cards")
 
     command = commands.add_parser("search", help="try many options and tell the best")
     _add_places(command, "data", "runs")
-    _add_recipe(command)
+    _add_recipe(command, but=DRAWN)
     command.add_argument("--network", choices=NETWORKS, default=Recipe.network)
     command.add_argument("--trials", type=int, default=30, help="in all, with those of earlier calls")
 
     command = commands.add_parser("compare", help="fit ours and the baselines alike")
     _add_places(command, "data", "weights", "runs")
-    _add_recipe(command)
+    _add_recipe(command, but=("pretrained",))
     command.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
 
     command = commands.add_parser("ensemble", help="let several fits vote")
@@ -285,8 +303,8 @@ def _add_places(command: argparse.ArgumentParser, *names: str) -> None:
         command.add_argument(f"--{name}", type=Path, default=Path(default), help=text)
 
 
-def _add_recipe(parser: argparse.ArgumentParser) -> None:
-    """The options of a recipe; their names and defaults are those of its fields."""
+def _add_recipe(parser: argparse.ArgumentParser, but: tuple[str, ...] = ()) -> None:
+    """The options of a recipe but some; their names and defaults are those of its fields."""
     parser.add_argument("task", choices=ATTRIBUTES)
     parser.add_argument("--name", help="of the folder in the runs folder")
     choices = {
@@ -315,13 +333,15 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         "pretrained": "file of weights to begin with, of a backbone without its top or of a model like ours",
     }
     defaults = {field.name: field.default for field in fields(Recipe)}
-    for name, (values, text) in choices.items():
-        kind = type(defaults[name])
-        parser.add_argument(_flag(name), choices=values, type=kind, default=defaults[name], help=text)
-    for name, (kind, text) in numbers.items():
-        parser.add_argument(_flag(name), type=kind, default=defaults[name], help=text)
-    for name, text in texts.items():
-        parser.add_argument(_flag(name), default=defaults[name], help=text)
+    described = {
+        name: {"choices": values, "type": type(defaults[name]), "help": text}
+        for name, (values, text) in choices.items()
+    }
+    described |= {name: {"type": kind, "help": text} for name, (kind, text) in numbers.items()}
+    described |= {name: {"help": text} for name, text in texts.items()}
+    for name, settings in described.items():
+        if name not in but:
+            parser.add_argument(_flag(name), default=defaults[name], **settings)
 
 
 def _flag(name: str) -> str:

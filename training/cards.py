@@ -1,10 +1,15 @@
 """The model cards, weights/README.md, written from the records so that no figure is ever typed by hand."""
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
+from inference.attributes import MIRRORED_FACES
 from inference.faces import EMOTIONS
-from training.export import read_comparison, read_records
+from training.experiment import NETWORKS, Recipe
+from training.export import read_comparison, read_others, read_records
 
+AGE_COLUMNS = "group", "mean absolute error", "median", "right band", "inside range", "mean width", "faces"
 INTRODUCTION = """\
 # Model cards
 
@@ -31,8 +36,9 @@ these sets is in this repository.
 - FER2013: fitted on the official `Training` usage, measured on `PublicTest`; `PrivateTest` was never read.
   Pictures that most FER+ voters call unknown, contempt or not a face are left out of fitting.
   One in ten of the `PublicTest` pictures has a copy in `Training` (`python -m training inspect fer2013`),
-  so figures for emotion are slightly too good, here as in every work that uses these splits.
-- UTKFace has no official split. Ours never puts near-duplicates of one photo on both sides.
+  which flatters every work that uses these splits; the card above tells the accuracy without them.
+- UTKFace has no official split. Ours keeps copies of one photo on one side, by a perceptual hash, which
+  misses some that were cropped or toned anew; the cards above tell the figures without them.
 - 5 % of the training faces, chosen by a hash of their names, are kept from fitting. Temperatures and age
   ranges are set on them and on nothing else.
 
@@ -59,29 +65,31 @@ these sets is in this repository.
 ## Making them again
 
     pip install -r requirements-dev.txt
-    python -m training emotion --data DIR
-    python -m training traits --data DIR
+{commands}
     python -m training evaluate --data DIR
 
-DIR holds `fer2013/{train,valid}/CLASS/*.png` (or `fer2013/fer2013.csv`) with `fer2013/fer2013new.csv` of
-FER+, and `utkface/{train,valid}/*.jpg`. The last command only measures. A stopped run goes on where it was.
+DIR holds `fer2013/{{train,valid}}/CLASS/*.png` (or `fer2013/fer2013.csv`) with `fer2013/fer2013new.csv` of
+FER+, and `utkface/{{train,valid}}/*.jpg`. The last command only measures. A stopped run goes on where it was.
 """
 
 
 def write_cards(weights: Path) -> None:
     """Write weights/README.md from the records in the same folder."""
-    (weights / "README.md").write_text(cards(read_records(weights), read_comparison(weights)))
+    text = cards(read_records(weights), read_comparison(weights), read_others(weights))
+    (weights / "README.md").write_text(text)
 
 
-def cards(records: dict[str, dict], comparison: dict[str, dict]) -> str:
+def cards(records: dict[str, dict], comparison: dict[str, dict], others: dict[str, dict]) -> str:
     """Markdown of all cards; a model without a record has none.
 
     Args:
-        records, comparison: as read_records and read_comparison of training.export give them.
+        records, comparison, others: as read_records, read_comparison and read_others of training.export
+            give them.
     """
     sections = [SECTIONS[name](record) for name, record in records.items()]
     sections += [_comparison(name, compared) for name, compared in comparison.items()]
-    return "\n".join([INTRODUCTION, *sections, SHARED])
+    sections += [_others(others)] if others else []
+    return "\n".join([INTRODUCTION, *sections, SHARED.format(commands=_commands(records))])
 
 
 def _emotion(record: dict) -> str:
@@ -102,8 +110,8 @@ voters chose. {valid["ties_left_out"]} pictures on which voters tie are left out
 | figure | value |
 |---|---|
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
-| balanced accuracy (mean recall) | {valid["balanced_accuracy"]:.1%} |
-| macro precision, F1 | {valid["macro_precision"]:.1%}, {valid["macro_f1"]:.3f} |
+{_headlines(valid, "accuracy", _percent)}
+{_means(valid)}
 | area under the ROC curve, mean of one against the rest | {valid["roc_auc"]:.3f} |
 | accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"]["accuracy"])} |
 {_calibration(record)}
@@ -119,7 +127,18 @@ Faces by emotion (row) and answer (column):
 def _gender(record: dict) -> str:
     valid = record["valid"]
     groups = valid["by_gender"] | valid["by_race"] | _with_unit(valid["by_age"])
-    rows = [(name, _percent(row), row["faces"]) for name, row in groups.items()]
+    rows = [
+        (
+            name,
+            _percent(row),
+            f"{row['balanced_accuracy']:.3f}",
+            f"{row['macro_f1']:.3f}",
+            "" if row["roc_auc"] is None else f"{row['roc_auc']:.3f}",
+            f"{row['calibration_error']:.3f}",
+            row["faces"],
+        )
+        for name, row in groups.items()
+    ]
     return f"""\
 ## Gender
 
@@ -130,12 +149,12 @@ Right means: UTKFace's label.
 | figure | value |
 |---|---|
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
-| balanced accuracy (mean recall) | {valid["balanced_accuracy"]:.1%} |
-| macro precision, F1 | {valid["macro_precision"]:.1%}, {valid["macro_f1"]:.3f} |
+{_headlines(valid, "accuracy", _percent)}
+{_means(valid)}
 | area under the ROC curve | {valid["roc_auc"]:.3f} |
 {_calibration(record)}
 
-{table(("group", "accuracy", "faces"), rows)}
+{table(("group", "accuracy", "balanced", "macro F1", "ROC area", "calibration error", "faces"), rows)}
 """
 
 
@@ -143,7 +162,15 @@ def _age(record: dict) -> str:
     valid = record["valid"]
     groups = {"all": valid["all"]} | valid["by_gender"] | valid["by_race"] | _with_unit(valid["by_age"])
     rows = [
-        (name, _years(row), f"{row['inside']:.1%}", f"{row['width']:.1f}", row["faces"])
+        (
+            name,
+            _years(row),
+            f"{row['median']:.2f}",
+            f"{row['band_accuracy']:.1%}",
+            f"{row['inside']:.1%}",
+            f"{row['width']:.1f}",
+            row["faces"],
+        )
         for name, row in groups.items()
     ]
     return f"""\
@@ -157,17 +184,19 @@ Learns a distribution over the years 0 to 116. The age told is its median. The r
 | figure | value |
 |---|---|
 | mean absolute error | {_years(valid["all"])} years |
+{_headlines(valid, "all", _years)}
+| 21-60 years alone | {_years(valid["adults"])} |
 | median error | {valid["median_error"]:.2f} years |
 | within 5 years | {_percent(valid["within_5_years"])} |
 | right band of 0-20, 21-40, 41-60, 61-80, 81+ years | {_percent(valid["band_accuracy"])} |
 | true age inside the range | {valid["all"]["inside"]:.1%} |
 | mean width of the range | {valid["all"]["width"]:.1f} years |
 
-{table(("group", "mean absolute error", "inside the range", "mean width", "faces"), rows)}
+{table(AGE_COLUMNS, rows)}
 """
 
 
-FIGURES = {  # of the reports that are compared: title and words
+TITLES = {  # and words of the reports' figures that are compared
     "accuracy": ("accuracy", lambda value: _percent(value)),
     "balanced_accuracy": ("balanced accuracy", lambda value: f"{value:.1%}"),
     "macro_f1": ("macro F1", lambda value: f"{value:.3f}"),
@@ -180,22 +209,48 @@ FIGURES = {  # of the reports that are compared: title and words
 def _comparison(name: str, compared: dict) -> str:
     """Ours and the baselines of one task."""
     recipe, networks = compared["recipe"], compared["networks"]
-    shown = [key for key in FIGURES if key in next(iter(networks.values()))["valid"]]
+    shown = [key for key in TITLES if key in next(iter(networks.values()))["valid"]]
     rows = [
-        (f"`{network}`", f"{row['parameters']:,}", *(FIGURES[key][1](row["valid"][key]) for key in shown))
+        (f"`{network}`", f"{row['parameters']:,}", *(TITLES[key][1](row["valid"][key]) for key in shown))
         for network, row in networks.items()
     ]
-    faces = next(iter(networks.values()))["faces"]
+    fitted = next(iter(networks.values()))["faces"]["fitted"]
+    usual = asdict(Recipe(name))
+    special = {key: value for key, value in recipe.items() if value != usual[key] and key != "epochs"}
     return f"""\
 ## {name.capitalize()}: ours and others, trained alike
 
-Each network of `training/baselines.py`, and ours as `residual`, fitted from scratch to the same
-{faces["fitted"]:,} faces by `python -m training compare {name}`: {recipe["epochs"]} epochs, augmentation
-`{recipe["augmentation"]}`, schedule `{recipe["schedule"]}`, balance `{recipe["balance"]}`, \
-seed {recipe["seed"]}. The shipped model, above, was fitted for longer; this table compares networks.
+Ours, `residual`, and those networks of `training/baselines.py` for which the time of two processor cores has
+been enough so far ({len(networks)} of {len(NETWORKS)}), fitted from scratch to the same {fitted:,} faces by
+`python -m training compare {name}{_options(special)} --epochs {recipe["epochs"]}`. The shipped model, above,
+was fitted for longer; this table compares networks.
 
-{table(("network", "parameters", *(FIGURES[key][0] for key in shown)), rows)}
+{table(("network", "parameters", *(TITLES[key][0] for key in shown)), rows)}
 """
+
+
+def _others(others: dict[str, dict]) -> str:
+    """Fits that are told for comparison."""
+    rows = [
+        (
+            f"`fit {fit['task']}{_options(fit['options'])}`",
+            f"{fit['parameters']:,}",
+            "; ".join(f"{TITLES[key][0]} {TITLES[key][1](value)}" for key, value in fit["valid"].items()),
+        )
+        for fit in others.values()
+    ]
+    return f"""\
+## Fits that are not shipped
+
+By `python -m training`, with `--publish`; each is measured on the labels of its own data set.
+
+{table(("fit", "parameters", "on `valid`"), rows)}
+"""
+
+
+def _options(options: dict) -> str:
+    """As on the command line."""
+    return "".join(f" --{key.replace('_', '-')} {value}" for key, value in options.items())
 
 
 SECTIONS = {"emotion": _emotion, "gender": _gender, "age": _age}
@@ -208,14 +263,48 @@ def _making(record: dict) -> str:
     shared = ", one for gender and age," if record["network"] != record["task"] else " of"
     return f"""\
 Residual network{shared} {record["parameters"]:,} parameters, {record["side"]} x {record["side"]} {colors} \
-crops. Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {fits}, seed {trained["seed"]}, \
-{trained["precision"]}, Keras {trained["keras"]} on {trained["backend"]}.
-Calibrated on {faces["calibration"]:,} other faces, measured on {faces["valid"]:,}."""
+crops. Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {fits}; \
+{trained["precision"]}, Keras {trained["keras"]} on {trained["backend"]}. \
+Calibrated on {faces["calibration"]:,} others."""
 
 
 def _fit(fit: dict) -> str:
     blended = ", the mean of its start and its end" if fit.get("blended") else ""
-    return f"{fit['epochs']} epochs (`{fit['task']}`, augmentation `{fit['augmentation']}`{blended})"
+    made = f"`{fit['task']}`, augmentation `{fit['augmentation']}`, seed {fit['seed']}"
+    return f"{fit['epochs']} epochs ({made}{blended})"
+
+
+def _commands(records: dict[str, dict]) -> str:
+    """The commands by which models like these are made: one for all fits that lead to a network, and one
+    for each time that it was gone on with."""
+    networks = {record["network"]: record["trained"]["fits"] for record in records.values()}
+    lines = []
+    for network, fits in networks.items():
+        for number, fit in enumerate(fit for fit in fits if fit["task"] == network):
+            line = f"    python -m training {network} --data DIR --seed {fit['seed']}"
+            if number:
+                line += f" --start weights --runs runs/again-{number}"
+                line += f" --epochs {fit['epochs']} --augmentation {fit['augmentation']}"
+            lines.append(line + (" --blend" if fit.get("blended") else ""))
+    return "\n".join(lines)
+
+
+def _headlines(valid: dict, name: str, words: Callable[[dict], str]) -> str:
+    """The headline figure without what flatters it."""
+    title = f"without mirror images, as in photos of more than {MIRRORED_FACES} faces"
+    rows = {title: words(valid["one_look"])}
+    if apart := valid["without_copies"]:
+        copies = valid[name]["faces"] - apart["faces"]
+        rows[f"without the {copies} faces that have a copy among those fitted to"] = words(apart)
+    return "\n".join(f"| &nbsp; {title} | {value} |" for title, value in rows.items())
+
+
+def _means(valid: dict) -> str:
+    """Means over the classes, with their intervals."""
+    titles = {"balanced_accuracy": "balanced accuracy (mean recall)", "macro_precision": "macro precision"}
+    titles |= {"macro_f1": "macro F1"}
+    rows = [(title, valid[key], *valid["intervals"][key]) for key, title in titles.items()]
+    return "\n".join(f"| {title} | {mean:.3f} ({low:.3f} to {high:.3f}) |" for title, mean, low, high in rows)
 
 
 def _calibration(record: dict) -> str:

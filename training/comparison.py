@@ -1,13 +1,13 @@
-"""Ours and the baselines, fitted by one recipe on one split, for the table in the model cards."""
+"""What the model cards tell of fits that are not shipped: networks fitted alike, and single ones."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from training.experiment import Recipe, run
-from training.export import read_comparison, write_comparison
+from training.export import read_comparison, read_others, write_comparison, write_others
 
-COMMON = ("epochs", "augmentation", "balance", "schedule", "seed", "precision")  # told in the table
+OWN = ("task", "network", "pretrained")  # parts of a recipe that those in one table need not have in common
 FIGURES = {  # of the reports, that the table shows
     "emotion": ("accuracy", "balanced_accuracy", "macro_f1"),
     "gender": ("accuracy", "balanced_accuracy", "macro_f1"),
@@ -21,16 +21,33 @@ def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, w
     What was fitted before is only read; what was compared before by another recipe is dropped.
     """
     comparison = read_comparison(weights)
-    common = {key: value for key, value in asdict(recipe).items() if key in COMMON}
+    common = {key: value for key, value in asdict(recipe).items() if key not in OWN}
     if comparison.get(recipe.task, {}).get("recipe") != common:
         comparison[recipe.task] = {"recipe": common, "networks": {}}
     weights.mkdir(parents=True, exist_ok=True)
     for network in networks:
-        record = run(replace(recipe, network=network, pretrained=None), data, folder / network)
-        comparison[recipe.task]["networks"][network] = {
-            "parameters": record["parameters"],
-            "faces": record["faces"],
-            "seconds": record["seconds"],
-            "valid": {key: record["valid"][key] for key in FIGURES[recipe.task]},
-        }
+        record = run(replace(recipe, network=network), data, folder / network)
+        comparison[recipe.task]["networks"][network] = _told(record)
         write_comparison(comparison, weights)
+
+
+def publish(name: str, record: dict, weights: Path) -> None:
+    """Write the figures of one fit into weights/others.json.
+
+    Args:
+        name: that it is told by.
+        record: as of experiment.run.
+    """
+    usual = asdict(Recipe(record["recipe"]["task"]))
+    options = {key: value for key, value in record["recipe"].items() if value != usual[key]}
+    told = _told(record) | {"task": record["recipe"]["task"], "options": options}
+    write_others(read_others(weights) | {name: told}, weights)
+
+
+def _told(record: dict) -> dict:
+    return {
+        "parameters": record["parameters"],
+        "faces": record["faces"],
+        "seconds": record["seconds"],
+        "valid": {key: record["valid"][key] for key in FIGURES[record["recipe"]["task"]]},
+    }

@@ -26,20 +26,31 @@ def near_copies(images: list[np.ndarray]) -> np.ndarray:
     10 s of one core. Pictures of a single grey level correlate with nothing, not even with exact copies.
     """
     thumbnails = _thumbnails(images)
-    mirrored = thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(thumbnails.shape)
     pairs = [np.zeros((0, 2), int)]
     for start in range(0, len(images), ROWS):
-        rows = thumbnails[start : start + ROWS]
-        likeness = np.maximum(rows @ thumbnails[start:].T, rows @ mirrored[start:].T)
+        likeness = _likeness(thumbnails[start : start + ROWS], thumbnails[start:])
         found = np.argwhere(np.triu(likeness >= NEAR, k=1))
         pairs.append(found + start)
     return np.concatenate(pairs)
+
+
+def copied(images: list[np.ndarray], others: list[np.ndarray]) -> np.ndarray:
+    """(n,) bool: whether each picture is about the same as one of `others`, or its mirror image."""
+    thumbnails, theirs = _thumbnails(images), _thumbnails(others)
+    parts = [thumbnails[start : start + ROWS] for start in range(0, len(images), ROWS)]
+    return np.concatenate([(_likeness(rows, theirs) >= NEAR).any(axis=1) for rows in parts])
 
 
 def groups(pairs: np.ndarray, count: int) -> np.ndarray:
     """(count,) int: the number of each picture's group; copies of copies are in one."""
     links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
     return connected_components(links, directed=False)[1]
+
+
+def _likeness(rows: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+    """(rows, thumbnails) correlations, with the picture or its mirror image, whichever is more alike."""
+    mirrored = thumbnails.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(thumbnails.shape)
+    return np.maximum(rows @ thumbnails.T, rows @ mirrored.T)
 
 
 def _thumbnails(images: list[np.ndarray]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Metrics and calibration: logits and labels in, plain numbers out."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -14,10 +15,12 @@ from training.data import RACES, unique_majority
 GENDERS = ("male", "female")  # UTKFace's 0 and 1
 GENDER_BANDS = (0, 3, 13, 21, 61)  # years, the first of each band
 AGE_BANDS = (0, 13, 21, 41, 61, 81)
+ADULTS = (21, 60)  # years, first and last
 COARSE_BANDS = (0, 21, 41, 61, 81)  # five, of about 20 years
 ECE_BINS = 15
 RANGE_SHARE = 0.8  # of faces whose true age the range is to hold
-RESAMPLES = 2000  # of the bootstrap
+RESAMPLES = 2000  # of the bootstrap of an error
+MEAN_RESAMPLES = 500  # likewise, of means over classes
 
 
 def calibrate_emotion(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str, float]:
@@ -57,7 +60,8 @@ def report_emotion(
     clear = unique_majority(labels["votes"])
     truth, clear_logits = labels["votes"][clear].argmax(axis=1), logits[clear]
     temperature = calibration["temperature"]
-    report = _classification(softmax(clear_logits, temperature), truth, names)
+    probabilities = softmax(clear_logits, temperature)
+    report = _classification(probabilities, truth, names)
     report = report | {
         "ties_left_out": int((~clear).sum()),
         "by_emotion": report.pop("by_class"),
@@ -70,7 +74,7 @@ def report_emotion(
         original = _classification(softmax(logits, temperature), labels["original"], names)
         report["against_original_labels"] = original
     known = {key: column[clear] for key, column in labels.items()}
-    return report | _by_groups(known, AGE_BANDS, _share, clear_logits.argmax(axis=1) == truth)
+    return report | _by_groups(known, AGE_BANDS, partial(_of_group, names), probabilities, truth)
 
 
 def _classification(probabilities: np.ndarray, truth: np.ndarray, names: tuple[str, ...]) -> dict:
@@ -94,6 +98,7 @@ def _classification(probabilities: np.ndarray, truth: np.ndarray, names: tuple[s
         "macro_precision": _rounded(precision[present].mean()),
         "macro_recall": _rounded(recall[present].mean()),
         "macro_f1": _rounded(f1[present].mean()),
+        "intervals": _intervals(predicted, truth, len(names)),
         "roc_auc": _rounded(np.mean(known_areas)) if known_areas else None,
         "by_class": {
             names[row]: {
@@ -111,13 +116,40 @@ def _classification(probabilities: np.ndarray, truth: np.ndarray, names: tuple[s
     }
 
 
+def _intervals(predicted: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, list[float]]:
+    """95 % intervals of means over the classes that occur (bootstrap over faces, as in _classification)."""
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(MEAN_RESAMPLES):
+        rows = rng.integers(0, len(truth), len(truth))
+        cells = np.bincount(truth[rows] * classes + predicted[rows], minlength=classes**2)
+        counts = cells.reshape(classes, classes)
+        faces, told, hits = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
+        present = faces > 0
+        recall, precision = hits / np.maximum(faces, 1), hits / np.maximum(told, 1)
+        f1 = 2 * hits / np.maximum(faces + told, 1)
+        means.append([score[present].mean() for score in (recall, precision, f1)])
+    bounds = np.percentile(means, (2.5, 97.5), axis=0).T
+    names = ("balanced_accuracy", "macro_precision", "macro_f1")
+    return {name: [_rounded(bound) for bound in pair] for name, pair in zip(names, bounds)}
+
+
+def _of_group(names: tuple[str, ...], probabilities: np.ndarray, truth: np.ndarray) -> dict:
+    """Accuracy of a group with its interval, and all else that is told of everybody but the classes' own."""
+    figures = _classification(probabilities, truth, names)
+    del figures["by_class"], figures["confusion_shares"]
+    correct = probabilities.argmax(axis=1) == truth
+    error = calibration_error(probabilities.max(axis=1), correct)
+    return figures.pop("accuracy") | figures | {"calibration_error": _rounded(error)}
+
+
 def _roc_area(is_class: np.ndarray, scores: np.ndarray) -> float | None:
     """Area under the curve of one class against the rest; None where there is no rest."""
     return None if is_class.all() else _rounded(roc_auc_score(is_class, scores))
 
 
 def report_gender(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: dict[str, float]) -> dict:
-    """Figures of all, and accuracy of groups.
+    """Figures of all and of groups.
 
     Args:
         logits: (n, 1) float.
@@ -126,13 +158,16 @@ def report_gender(logits: np.ndarray, labels: dict[str, np.ndarray], calibration
     """
     females = sigmoid(logits[:, 0], calibration["temperature"])
     correct = (logits[:, 0] >= 0) == labels["gender"]
-    report = _classification(np.stack([1 - females, females], axis=1), labels["gender"], GENDERS)
+    probabilities = np.stack([1 - females, females], axis=1)
+    report = _classification(probabilities, labels["gender"], GENDERS)
     del report["by_class"]  # whose recall is by_gender
     report["calibration_error"] = {
         "before": _rounded(_gender_calibration_error(logits, correct, 1)),
         "after": _rounded(_gender_calibration_error(logits, correct, calibration["temperature"])),
     }
-    return report | _by_groups(labels, GENDER_BANDS, _share, correct)
+    return report | _by_groups(
+        labels, GENDER_BANDS, partial(_of_group, GENDERS), probabilities, labels["gender"]
+    )
 
 
 def report_age(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: dict[str, float]) -> dict:
@@ -146,18 +181,52 @@ def report_age(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: d
     ages = labels["age"]
     decoded = decode_age(logits, calibration["tail"])
     years, low, high = decoded
-    columns = np.abs(years - ages), _inside(decoded, ages), high - low
-    bands_hit = np.digitize(np.round(years), COARSE_BANDS) == np.digitize(ages, COARSE_BANDS)
+    hit = np.digitize(np.round(years), COARSE_BANDS) == np.digitize(ages, COARSE_BANDS)
+    columns = np.abs(years - ages), _inside(decoded, ages), high - low, hit
+    first, last = ADULTS
+    adults = (first <= ages) & (ages <= last)
     return {
         "all": _error(*columns),
+        "adults": _error(*(column[adults] for column in columns)) if adults.any() else None,
         "median_error": _rounded(np.median(columns[0])),
         "within_5_years": _share(columns[0] <= 5),
-        "band_accuracy": _share(bands_hit),
+        "band_accuracy": _share(hit),
     } | _by_groups(labels, AGE_BANDS, _error, *columns)
 
 
 CALIBRATE = {"emotion": calibrate_emotion, "gender": calibrate_gender, "age": calibrate_age}
 REPORT = {"emotion": report_emotion, "gender": report_gender, "age": report_age}
+HEADLINE = {"emotion": "accuracy", "gender": "accuracy", "age": "all"}  # figure of each report
+
+
+def headlines(
+    name: str,
+    logits: np.ndarray,
+    one_look: np.ndarray,
+    copied: np.ndarray,
+    labels: dict[str, np.ndarray],
+    calibration: dict[str, float],
+) -> dict[str, dict]:
+    """The headline figure of a model as it would be without two things that flatter it.
+
+    Args:
+        name: of REPORT.
+        logits: (n, outputs) float, means over each face and its mirror image.
+        one_look: likewise, of the faces alone, as serving reads those of a group.
+        copied: (n,) bool, whether a face has a copy among those fitted to.
+
+    Returns:
+        {"one_look", "without_copies"}; the latter is None where all faces are copied.
+    """
+
+    def figure(logits: np.ndarray, rows: np.ndarray) -> dict:
+        some = {key: column[rows] for key, column in labels.items()}
+        return REPORT[name](logits[rows], some, calibration)[HEADLINE[name]]
+
+    return {
+        "one_look": figure(one_look, np.ones(len(copied), bool)),
+        "without_copies": None if copied.all() else figure(logits, ~copied),
+    }
 
 
 def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
@@ -231,8 +300,8 @@ def _share(correct: np.ndarray) -> dict:
     }
 
 
-def _error(errors: np.ndarray, inside: np.ndarray, widths: np.ndarray) -> dict:
-    """Mean absolute error, years, with its 95 % interval (bootstrap; a single face has none), and ranges."""
+def _error(errors: np.ndarray, inside: np.ndarray, widths: np.ndarray, hit: np.ndarray) -> dict:
+    """Errors in years, their mean with a 95 % interval (bootstrap; one face has none), ranges and bands."""
     low = high = None
     if len(errors) > 1:
         samples = bootstrap((errors,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=0)
@@ -241,8 +310,10 @@ def _error(errors: np.ndarray, inside: np.ndarray, widths: np.ndarray) -> dict:
         "mae": _rounded(errors.mean()),
         "low": low,
         "high": high,
+        "median": _rounded(np.median(errors)),
         "inside": _rounded(inside.mean()),
         "width": _rounded(widths.mean()),
+        "band_accuracy": _rounded(hit.mean()),
         "faces": len(errors),
     }
 

@@ -1,4 +1,4 @@
-"""What training leaves in weights/: networks for inference only, records of them, and a comparison."""
+"""What training leaves in weights/: networks for inference only, records of them, and of other fits."""
 
 import json
 from pathlib import Path
@@ -41,4 +41,15 @@ def write_comparison(comparison: dict[str, dict], weights: Path) -> None:
 def read_comparison(weights: Path) -> dict[str, dict]:
     """What has been compared, by task; nothing where nothing was."""
     path = weights / "comparison.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def write_others(others: dict[str, dict], weights: Path) -> None:
+    """Write weights/others.json, figures of fits that are not shipped, by name."""
+    (weights / "others.json").write_text(json.dumps(others, indent=1) + "\n")
+
+
+def read_others(weights: Path) -> dict[str, dict]:
+    """What write_others wrote; nothing where it was not called."""
+    path = weights / "others.json"
     return json.loads(path.read_text()) if path.exists() else {}

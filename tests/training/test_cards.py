@@ -1,3 +1,4 @@
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -5,15 +6,16 @@ import pytest
 
 from inference.faces import ATTRIBUTES
 from training.cards import cards
-from training.evaluation import REPORT
-from training.export import read_comparison, read_records
+from training.evaluation import REPORT, headlines
+from training.experiment import NETWORKS, Recipe
+from training.export import read_comparison, read_others, read_records
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 CALIBRATION = {"emotion": {"temperature": 0.91}, "gender": {"temperature": 1.37}, "age": {"tail": 0.085}}
 LOGITS = {"emotion": 7, "gender": 1, "age": 117}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def records(make_faces):
     """Records of networks that answer at random, for 200 faces."""
     labels = make_faces(200, 0)[0].labels
@@ -22,28 +24,33 @@ def records(make_faces):
 
 
 def _record(name, logits, labels):
+    network = "emotion" if name == "emotion" else "traits"
     return {
         "task": name,
-        "network": "emotion" if name == "emotion" else "traits",
+        "network": network,
         "side": 48,
         "channels": 1,
         "parameters": 1_560_615,
         "calibration": CALIBRATION[name],
         "trained": {
             "date": "2026-01-31",
-            "fits": [{"task": "base", "epochs": 36, "augmentation": "mid"}],
-            "seed": 0,
+            "fits": [
+                {"task": "base", "epochs": 36, "augmentation": "mid", "seed": 2},
+                {"task": network, "epochs": 9, "augmentation": "mid", "seed": 3},
+                {"task": network, "epochs": 5, "augmentation": "low", "seed": 4, "blended": True},
+            ],
             "precision": "mixed_bfloat16",
             "keras": "3.15.1",
             "backend": "tensorflow",
-            "faces": {"fitted": 26_135, "calibration": 1_411, "valid": 200},
+            "faces": {"fitted": 26_135, "calibration": 1_411},
         },
-        "valid": REPORT[name](logits, labels, CALIBRATION[name]),
+        "valid": REPORT[name](logits, labels, CALIBRATION[name])
+        | headlines(name, logits, -logits, np.arange(200) < 50, labels, CALIBRATION[name]),
     }
 
 
 def test_every_table_is_whole(records):
-    tables = [block for block in cards(records, {}).split("\n\n") if block.startswith("|")]
+    tables = [block for block in cards(records, {}, {}).split("\n\n") if block.startswith("|")]
     assert len(tables) == 8
     for table in tables:
         assert len({line.count("|") for line in table.strip().splitlines()}) == 1
@@ -51,7 +58,7 @@ def test_every_table_is_whole(records):
 
 
 def test_figures_are_those_of_the_records(records):
-    text = cards(records, {})
+    text = cards(records, {}, {})
     emotion, gender, age = (records[name]["valid"] for name in ATTRIBUTES)
     disgust = emotion["by_emotion"]["disgust"]["recall"]
     assert f"| disgust | {disgust['share']:.1%} ({disgust['low']:.1%} to {disgust['high']:.1%}) |" in text
@@ -67,7 +74,7 @@ def test_figures_are_those_of_the_records(records):
 
 
 def test_terms_limits_and_refusals_are_told(records):
-    text = cards(records, {})
+    text = cards(records, {}, {})
     for expected in (
         "non-commercial research",
         "ICML 2013",
@@ -81,31 +88,88 @@ def test_terms_limits_and_refusals_are_told(records):
 def test_the_comparison_is_told(records):
     row = {"parameters": 2_365_920, "faces": {"fitted": 26_135}}
     compared = {
-        "recipe": {
-            "epochs": 12,
-            "augmentation": "mid",
-            "schedule": "one-cycle",
-            "balance": "weights",
-            "seed": 0,
-        },
+        "recipe": asdict(Recipe("age", epochs=12, peak_rate=0.02)),
         "networks": {
             "residual": row | {"valid": {"all": records["age"]["valid"]["all"], "median_error": 3.14159}},
             "lenet": row | {"valid": {"all": records["age"]["valid"]["all"], "median_error": 4}},
         },
     }
-    text = cards(records, {"age": compared})
-    assert "12 epochs" in text
+    text = cards(records, {"age": compared}, {})
+    assert "`python -m training compare age --peak-rate 0.02 --epochs 12`" in text
+    assert f"(2 of {len(NETWORKS)})" in text
     assert "| network | parameters | mean absolute error, years | median error |" in text
     assert f"| `residual` | 2,365,920 | {records['age']['valid']['all']['mae']:.2f} (" in text
     assert "| 3.14 |" in text
 
 
+def test_fits_that_are_not_shipped_are_told(records):
+    told = {
+        "task": "emotion",
+        "options": {"dataset": "fer2013", "epochs": 42},
+        "parameters": 1_560_615,
+        "valid": {"accuracy": {"share": 0.7, "low": 0.68, "high": 0.72, "faces": 3533}, "macro_f1": 0.66},
+    }
+    text = cards(records, {}, {"original": told})
+    assert (
+        "| `fit emotion --dataset fer2013 --epochs 42` | 1,560,615 "
+        "| accuracy 70.0% (68.0% to 72.0%); macro F1 0.660 |"
+    ) in text
+
+
+def test_what_flatters_is_told_apart(records):
+    valid = records["age"]["valid"]
+    text = cards(records, {}, {})
+    assert f"of more than 2 faces | {valid['one_look']['mae']:.2f} (" in text
+    assert (
+        f"the 50 faces that have a copy among those fitted to | {valid['without_copies']['mae']:.2f} ("
+        in text
+    )
+    assert f"| 21-60 years alone | {valid['adults']['mae']:.2f} (" in text
+
+
+def test_the_commands_that_make_them_are_told(records):
+    expected = """\
+    python -m training traits --data DIR --seed 3
+    python -m training traits --data DIR --seed 4 --start weights --runs runs/again-1 --epochs 5 \
+--augmentation low --blend
+    python -m training evaluate --data DIR
+"""
+    assert expected in cards(records, {}, {})
+
+
 def test_a_model_not_made_yet_has_no_card(records):
-    text = cards({"emotion": records["emotion"]}, {})
+    text = cards({"emotion": records["emotion"]}, {}, {})
     assert "## Emotion" in text
     assert "## Gender" not in text
 
 
 @pytest.mark.skipif(not read_records(WEIGHTS), reason="no models have been made yet")
 def test_the_committed_cards_are_those_of_the_committed_records():
-    assert (WEIGHTS / "README.md").read_text() == cards(read_records(WEIGHTS), read_comparison(WEIGHTS))
+    text = cards(read_records(WEIGHTS), read_comparison(WEIGHTS), read_others(WEIGHTS))
+    assert (WEIGHTS / "README.md").read_text() == text
+
+
+@pytest.mark.skipif(not read_records(WEIGHTS), reason="no models have been made yet")
+def test_the_figures_of_the_readme_are_those_of_the_committed_records():
+    emotion, gender, age = (record["valid"] for record in read_records(WEIGHTS).values())
+    races = sorted(row["share"] for row in gender["by_race"].values())
+    ages = " / ".join(f"{gender['by_age'][band]['share']:.1%}" for band in ("21-60", "3-12", "0-2"))
+    low, high = (f"{age['all'][bound]:.1f}" for bound in ("low", "high"))
+    rows = {
+        "emotion, seven classes": _right(emotion["accuracy"]),
+        "mean over the classes": f"{emotion['macro_f1']:.2f}",
+        "weakest class: disgust": f"{emotion['by_emotion']['disgust']['recall']['share']:.0%} found",
+        "gender, all ages": _right(gender["accuracy"]),
+        "ages 21-60": f"{ages} right",
+        "groups, best and worst": f"{races[-1]:.1%} and {races[0]:.1%} right",
+        "age, all ages": f"off by {age['all']['mae']:.1f} years | {low}-{high} |",
+        "true age inside": f"{age['all']['inside']:.0%}",
+    }
+    readme = (WEIGHTS.parent / "README.md").read_text().splitlines()
+    for title, figures in rows.items():
+        (line,) = [line for line in readme if line.startswith("| ") and title in line]
+        assert figures.replace("%", "") in line.replace(" %", "")
+
+
+def _right(share):
+    return f"{share['share']:.1%} right | {share['low']:.1%}-{share['high']:.1%}"

@@ -3,7 +3,7 @@ import time
 import cv2
 import numpy as np
 
-from training.duplicates import exact_copies, groups, near_copies
+from training.duplicates import copied, exact_copies, groups, near_copies
 
 
 def _pictures(count, side=48, seed=0):
@@ -47,6 +47,13 @@ def test_copies_in_different_chunks_are_found():
     images[2050] = images[3]
     images[1999] = images[1000][:, ::-1]
     assert _pairs(images) == {(3, 2050), (1000, 1999)}
+
+
+def test_pictures_with_a_copy_among_others():
+    pictures = _pictures(2100, side=24)
+    others = _pictures(30, side=24, seed=1)
+    others[7], others[20] = pictures[2050][:, ::-1], cv2.resize(pictures[3], (48, 48))
+    assert np.flatnonzero(copied(pictures, others)).tolist() == [3, 2050]
 
 
 def test_thousands_are_compared_in_seconds():
