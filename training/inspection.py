@@ -146,6 +146,8 @@ def _left_out(parts: list[Faces]) -> Iterator[Finding]:
 def _pictures(faces: Faces, splits: np.ndarray, landmarks: np.ndarray, root: Path) -> Iterator[Finding]:
     """What is wrong with single pictures."""
     votes = ferplus_table(root) if (root / "fer2013new.csv").exists() else None
+    if votes and votes.keys().isdisjoint(faces.names.tolist()):
+        votes = None  # the pictures are named otherwise, as Kaggle does
     for row, (split, name, image) in enumerate(zip(splits, faces.names.tolist(), faces.images)):
         share = _flat_share(image)
         if share > FLAT_SHARE:

@@ -10,7 +10,7 @@ from inference.alignment import default_points
 from inference.faces import EMOTIONS
 from training import inspection
 from training.__main__ import main
-from training.data import Faces, pixel_digest
+from training.data import FERPLUS_COLUMNS, Faces, pixel_digest
 from training.experiment import Recipe
 from training.tasks import age_distributions
 
@@ -221,6 +221,18 @@ def test_pictures_that_no_voter_took_for_a_face_are_found():
     assert inspection._voted_no_face(row)
     assert inspection._voted_no_face(None)  # FER+ has no row of what all took for none
     assert not inspection._voted_no_face(row | {"neutral": "5", "NF": "3"})
+
+
+@pytest.mark.parametrize(("names", "found"), [(["fer0", "fer1"], ["fer1"]), (["Training_0", "fer"], [])])
+def test_votes_are_for_pictures_named_as_in_ferplus(tmp_path, names, found):
+    columns = ("Usage", "Image name", *FERPLUS_COLUMNS, "contempt", "unknown", "NF")
+    row = ("Training", "fer0", *"4000000", 0, 0, 3)
+    lines = (",".join(map(str, line)) for line in (columns, row))
+    (tmp_path / "fer2013new.csv").write_text("\n".join(lines))
+    faces = Faces(np.array(names), [np.zeros((48, 48), np.uint8)] * 2, {})
+    landmarks = np.stack([default_points(48, 48)] * 2)
+    findings = inspection._pictures(faces, np.array(["train"] * 2), landmarks, tmp_path)
+    assert [finding.name for finding in findings if finding.kind == "voted no face"] == found
 
 
 def _faces(count, **labels):
