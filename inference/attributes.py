@@ -14,7 +14,7 @@ WEIGHTS = Path(__file__).parent.parent / "weights"
 BATCHES = (16, *range(8, 0, -1))  # crops a call; bounds memory on photos of crowds, and fits small groups
 # Mirror images make emotions right for 0.8 % more of the faces (weights/README.md) and double the time; in
 # photos with more faces than this, time goes first.
-MIRRORED_FACES = 2
+MIRRORED_FACES = 4
 
 
 class Attributes:

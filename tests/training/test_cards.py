@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from inference.attributes import MIRRORED_FACES
 from inference.faces import ATTRIBUTES
 from training.cards import cards
 from training.evaluation import REPORT, headlines
@@ -119,7 +120,7 @@ def test_fits_that_are_not_shipped_are_told(records):
 def test_what_flatters_is_told_apart(records):
     valid = records["age"]["valid"]
     text = cards(records, {}, {})
-    assert f"of more than 2 faces | {valid['one_look']['mae']:.2f} (" in text
+    assert f"of more than {MIRRORED_FACES} faces | {valid['one_look']['mae']:.2f} (" in text
     assert (
         f"the 50 faces that have a copy among those fitted to | {valid['without_copies']['mae']:.2f} ("
         in text
@@ -165,7 +166,13 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_records():
         "age, all ages": f"off by {age['all']['mae']:.1f} years | {low}-{high} |",
         "true age inside": f"{age['all']['inside']:.0%}",
     }
-    readme = (WEIGHTS.parent / "README.md").read_text().splitlines()
+    text = (WEIGHTS.parent / "README.md").read_text()
+    readme = text.splitlines()
+    one_look, apart = (f"{emotion[key]['share']:.1%}" for key in ("one_look", "without_copies"))
+    assert (
+        f"Emotion is right for {one_look} in photos of more than {MIRRORED_FACES} faces, where mirror images "
+        f"are not looked at, and for {apart} of the faces that have no copy"
+    ).replace("%", " %") in text.replace("\n", " ")
     for title, figures in rows.items():
         (line,) = [line for line in readme if line.startswith("| ") and title in line]
         assert figures.replace("%", "") in line.replace(" %", "")
