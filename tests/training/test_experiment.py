@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -31,7 +32,7 @@ from training.experiment import (
     task_of,
     vote,
 )
-from training.export import read_comparison
+from training.export import read_comparison, read_others
 from training.search import search, study_file
 
 pytestmark = [
@@ -295,6 +296,8 @@ def test_networks_are_compared_alike_and_once(place):
     rows = read_comparison(weights)["age"]
     assert list(rows["networks"]) == ["two_conv_age", "lenet"]
     assert rows["recipe"]["epochs"] == 10
+    compare(replace(recipe, epochs=1, mixup=0.2), ["lenet"], place / "data", runs / "mixed", weights)
+    assert list(read_comparison(weights)["age"]["networks"]) == ["lenet"]  # no row of another recipe stays
     for network, row in rows["networks"].items():
         assert len(_rows(runs / network)) == 10
         assert row["parameters"] == read_record(runs / network)["parameters"]
@@ -325,11 +328,18 @@ def test_only_clean_faces_are_fitted_to(place):
         "--name",
         "clean",
     )
-    main(["fit", "emotion", "--data", "data", *options])
+    main(["fit", "emotion", "--data", "data", "--publish", *options])
     record = read_record(place / "runs" / "clean")
     assert record["faces"]["fitted"] == 150
     assert Recipe(**record["recipe"]) == Recipe("emotion", "lenet", side=48, epochs=1, clean="clean.txt")
     assert record["faces"]["calibration"] == faces.calibration().sum()
+    told = read_others(place / "weights")["clean"]
+    assert told["options"] == {"network": "lenet", "side": 48, "epochs": 1, "clean": "clean.txt"}
+    assert told["valid"]["macro_f1"] == record["valid"]["macro_f1"]
+    assert (
+        "`fit emotion --network lenet --side 48 --epochs 1 --clean clean.txt`"
+        in (place / "weights/README.md").read_text()
+    )
 
 
 @pytest.mark.parametrize(
