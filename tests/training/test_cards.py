@@ -173,6 +173,9 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_records():
         f"Emotion is right for {one_look} in photos of more than {MIRRORED_FACES} faces, where mirror images "
         f"are not looked at, and for {apart} of the faces that have no copy"
     ).replace("%", " %") in text.replace("\n", " ")
+    original = read_others(WEIGHTS)["original"]["valid"]["accuracy"]
+    told = f"right for {original['share']:.1%} of {original['faces']:,} faces by those labels"
+    assert told.replace("%", " %") in text.replace("\n", " ")
     for title, figures in rows.items():
         (line,) = [line for line in readme if line.startswith("| ") and title in line]
         assert figures.replace("%", "") in line.replace(" %", "")
