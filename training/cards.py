@@ -1,12 +1,11 @@
 """The model cards, weights/README.md, written from the records so that no figure is ever typed by hand."""
 
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 from inference.attributes import MIRRORED_FACES
 from inference.faces import EMOTIONS
-from training.experiment import NETWORKS, Recipe
+from training.experiment import NETWORKS, unusual
 from training.export import read_comparison, read_others, read_records
 
 AGE_COLUMNS = "group", "mean absolute error", "median", "right band", "inside range", "mean width", "faces"
@@ -215,8 +214,8 @@ def _comparison(name: str, compared: dict) -> str:
         for network, row in networks.items()
     ]
     fitted = next(iter(networks.values()))["faces"]["fitted"]
-    usual = asdict(Recipe(name))
-    special = {key: value for key, value in recipe.items() if value != usual[key] and key != "epochs"}
+    special = unusual(recipe, name)
+    special.pop("epochs", None)  # told in any case
     return f"""\
 ## {name.capitalize()}: ours and others, trained alike
 

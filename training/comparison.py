@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from training.experiment import Recipe, run
+from training.experiment import Recipe, run, unusual
 from training.export import read_comparison, read_others, write_comparison, write_others
 
 OWN = ("task", "network", "pretrained")  # parts of a recipe that those in one table need not have in common
@@ -38,9 +38,8 @@ def publish(name: str, record: dict, weights: Path) -> None:
         name: that it is told by.
         record: as of experiment.run.
     """
-    usual = asdict(Recipe(record["recipe"]["task"]))
-    options = {key: value for key, value in record["recipe"].items() if value != usual[key]}
-    told = _told(record) | {"task": record["recipe"]["task"], "options": options}
+    task = record["recipe"]["task"]
+    told = _told(record) | {"task": task, "options": unusual(record["recipe"], task)}
     write_others(read_others(weights) | {name: told}, weights)
 
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from inference.alignment import default_points, points
 from inference.faces import EMOTIONS
-from training.duplicates import groups, near_copies
+from training.duplicates import groups, near_copies, pixel_digest
 
 CACHE = Path("runs")  # landmarks found once are kept here; never committed
 SAVE_SECONDS = 60  # between saves of the landmarks found so far
@@ -430,11 +430,6 @@ def locate(faces: Faces, cache: str, photos: bool = False) -> np.ndarray:
 def slug(name: str) -> str:
     """A data set's name, which may be a path, as one that a file can have."""
     return re.sub(r"[^\w.-]+", "-", name).strip("-.")
-
-
-def pixel_digest(image: np.ndarray) -> str:
-    """Of a picture's pixels, 32 letters; the same wherever the picture lies."""
-    return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).hexdigest()
 
 
 def _save(path: Path, known: dict[str, np.ndarray]) -> None:

@@ -91,6 +91,12 @@ class Recipe:
         return self.dataset or DATA[self.task]
 
 
+def unusual(recipe: dict, task: str) -> dict:
+    """Of a recipe as a dictionary, or of a part of one, what is not as usual."""
+    usual = asdict(Recipe(task))
+    return {key: value for key, value in recipe.items() if value != usual[key]}
+
+
 def run(recipe: Recipe, data: Path, folder: Path) -> dict:
     """Fit, calibrate and measure; go on where a stopped run was, and only read what a finished one wrote.
 

@@ -9,7 +9,8 @@ import pytest
 
 from inference.alignment import default_points
 from inference.faces import EMOTIONS
-from training.data import FERPLUS_COLUMNS, Faces, pixel_digest
+from training.data import FERPLUS_COLUMNS, Faces
+from training.duplicates import pixel_digest
 
 SIDE = 48  # pixels
 

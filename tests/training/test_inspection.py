@@ -10,7 +10,8 @@ from inference.alignment import default_points
 from inference.faces import EMOTIONS
 from training import inspection
 from training.__main__ import main
-from training.data import FERPLUS_COLUMNS, Faces, pixel_digest
+from training.data import FERPLUS_COLUMNS, Faces
+from training.duplicates import pixel_digest
 from training.experiment import Recipe
 from training.tasks import age_distributions
 
