@@ -7,14 +7,11 @@ import numpy as np
 
 from inference.alignment import align, grey, standardize
 from inference.decoding import decode_age, sigmoid, softmax
-from inference.faces import ATTRIBUTES, Age, Emotion, Gender
+from inference.faces import ATTRIBUTES, MIRRORED_FACES, Age, Emotion, Gender
 from inference.runtime import folded, in_batches, tf
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 BATCHES = (16, *range(8, 0, -1))  # crops a call; bounds memory on photos of crowds, and fits small groups
-# Mirror images make emotions right for 0.8 % more of the faces (weights/README.md) and double the time; in
-# photos with more faces than this, time goes first.
-MIRRORED_FACES = 4
 
 
 class Attributes:

@@ -122,14 +122,14 @@ def _measure(name: str, network: keras.Model, fitted: Located, valid: Located, w
         By attribute, the faces of `valid` and the (n, outputs) logits for them.
     """
     task, records = TASKS[name], read_records(weights)
-    logits = experiment.logits(network, task, valid)
-    one_look = experiment.logits(network, task, valid, mirrored=False)
+    looks = experiment.looks(network, task, valid)
+    logits = {attribute: both.mean(axis=0) for attribute, both in looks.items()}
     seen_before = copied(valid[0].images, fitted[0].images)
     for attribute in task.heads:
         decoding = records[attribute]["calibration"]
-        labels, said = valid[0].labels, (logits[attribute], one_look[attribute])
-        report = REPORT[attribute](logits[attribute], labels, decoding)
-        report |= headlines(attribute, *said, seen_before, labels, decoding)
+        labels, said, one_look = valid[0].labels, logits[attribute], looks[attribute][0]
+        report = REPORT[attribute](said, labels, decoding)
+        report |= headlines(attribute, said, one_look, seen_before, labels, decoding)
         write_record(records[attribute] | {"valid": report}, weights)
     return {attribute: (valid[0], logits[attribute]) for attribute in task.heads}
 
@@ -138,7 +138,7 @@ def try_fit(options: argparse.Namespace) -> None:
     """One fit of any network, into a folder of its own."""
     recipe = _recipe(options)
     folder = options.runs / (options.name or f"{recipe.task}-{recipe.network}")
-    record = run(recipe, options.data, folder)
+    record = run(recipe, options.data, folder, options.processes)
     print(f"{folder}: {abs(headline(recipe.task, record['valid']))} on valid; more in record.json")
     if options.publish:
         publish(folder.name, record, options.weights)
@@ -209,7 +209,12 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         fits = read_records(start)[next(iter(task.heads))]["trained"]["fits"]
         (folder / "start.json").write_text(json.dumps(fits))
     crops = experiment.crops(
-        task, faces, task.weights(faces[0].labels), settings["augmentation"], options.seed
+        task,
+        faces,
+        task.weights(faces[0].labels),
+        settings["augmentation"],
+        options.seed,
+        processes=options.processes,
     )
     fit(
         network,
@@ -258,6 +263,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--blend", action="store_true", help="take the mean with the model gone on from")
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
+        _add_processes(command)
 
     command = commands.add_parser("evaluate", help="measure the models in the weights folder")
     _add_places(command, "data", "weights", "report")
@@ -266,6 +272,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_places(command, "data", "weights", "runs")
     _add_recipe(command)
     command.add_argument("--network", choices=NETWORKS, default=Recipe.network)
+    _add_processes(command)
     command.add_argument("--publish", action="store_true", help="tell its figures in the model cards")
 
     command = commands.add_parser("search", help="try many options and tell the best")
@@ -301,6 +308,11 @@ def _add_places(command: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         default, text = PLACES[name]
         command.add_argument(f"--{name}", type=Path, default=Path(default), help=text)
+
+
+def _add_processes(command: argparse.ArgumentParser) -> None:
+    text = "that cut crops, so that a GPU need not wait"
+    command.add_argument("--processes", type=int, default=0, help=text)
 
 
 def _add_recipe(parser: argparse.ArgumentParser, but: tuple[str, ...] = ()) -> None:

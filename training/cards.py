@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from inference.attributes import MIRRORED_FACES
-from inference.faces import EMOTIONS
+from inference.faces import EMOTIONS, MIRRORED_FACES
 from training.experiment import NETWORKS, unusual
-from training.export import read_comparison, read_others, read_records
+from training.export import FIGURES, read_figures, read_records
 
 AGE_COLUMNS = "group", "mean absolute error", "median", "right band", "inside range", "mean width", "faces"
 INTRODUCTION = """\
@@ -74,7 +73,7 @@ FER+, and `utkface/{{train,valid}}/*.jpg`. The last command only measures. A sto
 
 def write_cards(weights: Path) -> None:
     """Write weights/README.md from the records in the same folder."""
-    text = cards(read_records(weights), read_comparison(weights), read_others(weights))
+    text = cards(read_records(weights), *(read_figures(name, weights) for name in FIGURES))
     (weights / "README.md").write_text(text)
 
 
@@ -82,8 +81,8 @@ def cards(records: dict[str, dict], comparison: dict[str, dict], others: dict[st
     """Markdown of all cards; a model without a record has none.
 
     Args:
-        records, comparison, others: as read_records, read_comparison and read_others of training.export
-            give them.
+        records: as training.export.read_records gives them.
+        comparison, others: as read_figures does.
     """
     sections = [SECTIONS[name](record) for name, record in records.items()]
     sections += [_comparison(name, compared) for name, compared in comparison.items()]
@@ -185,7 +184,7 @@ Learns a distribution over the years 0 to 116. The age told is its median. The r
 | mean absolute error | {_years(valid["all"])} years |
 {_headlines(valid, "all", _years)}
 | 21-60 years alone | {_years(valid["adults"])} |
-| median error | {valid["median_error"]:.2f} years |
+| median error | {valid["all"]["median"]:.2f} years |
 | within 5 years | {_percent(valid["within_5_years"])} |
 | right band of 0-20, 21-40, 41-60, 61-80, 81+ years | {_percent(valid["band_accuracy"])} |
 | true age inside the range | {valid["all"]["inside"]:.1%} |
@@ -200,7 +199,6 @@ TITLES = {  # and words of the reports' figures that are compared
     "balanced_accuracy": ("balanced accuracy", lambda value: f"{value:.1%}"),
     "macro_f1": ("macro F1", lambda value: f"{value:.3f}"),
     "all": ("mean absolute error, years", lambda value: _years(value)),
-    "median_error": ("median error", lambda value: f"{value:.2f}"),
     "band_accuracy": ("right band of about 20 years", lambda value: _percent(value)),
 }
 

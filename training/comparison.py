@@ -5,13 +5,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from training.experiment import Recipe, run, unusual
-from training.export import read_comparison, read_others, write_comparison, write_others
+from training.export import read_figures, write_figures
 
 OWN = ("task", "network", "pretrained")  # parts of a recipe that those in one table need not have in common
-FIGURES = {  # of the reports, that the table shows
+SHOWN = {  # figures of the reports
     "emotion": ("accuracy", "balanced_accuracy", "macro_f1"),
     "gender": ("accuracy", "balanced_accuracy", "macro_f1"),
-    "age": ("all", "median_error", "band_accuracy"),
+    "age": ("all", "band_accuracy"),
 }
 
 
@@ -20,7 +20,7 @@ def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, w
 
     What was fitted before is only read; what was compared before by another recipe is dropped.
     """
-    comparison = read_comparison(weights)
+    comparison = read_figures("comparison", weights)
     common = {key: value for key, value in asdict(recipe).items() if key not in OWN}
     if comparison.get(recipe.task, {}).get("recipe") != common:
         comparison[recipe.task] = {"recipe": common, "networks": {}}
@@ -28,7 +28,7 @@ def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, w
     for network in networks:
         record = run(replace(recipe, network=network), data, folder / network)
         comparison[recipe.task]["networks"][network] = _told(record)
-        write_comparison(comparison, weights)
+        write_figures("comparison", comparison, weights)
 
 
 def publish(name: str, record: dict, weights: Path) -> None:
@@ -40,7 +40,7 @@ def publish(name: str, record: dict, weights: Path) -> None:
     """
     task = record["recipe"]["task"]
     told = _told(record) | {"task": task, "options": unusual(record["recipe"], task)}
-    write_others(read_others(weights) | {name: told}, weights)
+    write_figures("others", read_figures("others", weights) | {name: told}, weights)
 
 
 def _told(record: dict) -> dict:
@@ -48,5 +48,5 @@ def _told(record: dict) -> dict:
         "parameters": record["parameters"],
         "faces": record["faces"],
         "seconds": record["seconds"],
-        "valid": {key: record["valid"][key] for key in FIGURES[record["recipe"]["task"]]},
+        "valid": {key: record["valid"][key] for key in SHOWN[record["recipe"]["task"]]},
     }

@@ -152,9 +152,7 @@ def read_fer2013(root: Path, split: str) -> Faces:
         faces = _fer2013_rows(table, split)
     else:
         faces = _read(root, split, labels_of, cv2.IMREAD_GRAYSCALE)
-        # In the order of EMOTIONS, which unfinished fits keep a teacher's answers in; named as in FER+.
-        faces = faces.take(np.argsort(faces.labels["original"], kind="stable"))
-        faces = replace(faces, names=np.array([name.split("/")[-1] for name in faces.names]))
+        faces = replace(faces, names=np.array([name.split("/")[-1] for name in faces.names]))  # as in FER+
     return replace(faces, labels=faces.labels | {"votes": _votes(faces.labels["original"])})
 
 

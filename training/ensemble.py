@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import minimize
 
-from training.experiment import SMALLEST, Recipe, divided, measure, probabilities, read_record, task_of, vote
+from training.experiment import SMALLEST, Recipe, Voter, divided, measure, read_record, task_of, vote
 from training.fitting import claim
 from training.tasks import NETWORK_OF, TASKS
 
@@ -38,7 +38,8 @@ def ensemble(task: str, names: list[str], data: Path, runs: Path, folder: Path) 
         raise ValueError(f"the members do not all learn {task} of the same classes from the same data")
     claim(folder, {"members": members})
     _, held_out, valid = divided(recipes[0], task_of(recipes[0]), data)
-    said = [[probabilities(runs / name, part) for name in names] for part in (held_out, valid)]
+    voters = [Voter(runs / name) for name in names]
+    said = [[voter.of_faces(part) for voter in voters] for part in (held_out, valid)]
     targets = TASKS[NETWORK_OF[task]].target_of[task](held_out[0].labels)
     weights = voting_weights(np.stack(said[0]), targets).round(4).tolist()
     votes = [vote(task, weights, answers) for answers in said]

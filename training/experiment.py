@@ -3,10 +3,11 @@
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 
@@ -15,7 +16,7 @@ from training import classes
 from training.baselines import BACKBONES, BASELINES, transfer
 from training.data import Faces, clean, dataset, locate
 from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
-from training.fitting import WEIGHT_DECAY, Crops, claim, digest, fit
+from training.fitting import WEIGHT_DECAY, Crops, Taught, claim, digest, fit
 from training.networks import AGES, grow, residual
 from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, rarity
 
@@ -97,7 +98,7 @@ def unusual(recipe: dict, task: str) -> dict:
     return {key: value for key, value in recipe.items() if value != usual[key]}
 
 
-def run(recipe: Recipe, data: Path, folder: Path) -> dict:
+def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     """Fit, calibrate and measure; go on where a stopped run was, and only read what a finished one wrote.
 
     Writes into `folder` log.csv and settings.json, a checkpoint until it is finished, then model.keras, in
@@ -106,6 +107,7 @@ def run(recipe: Recipe, data: Path, folder: Path) -> dict:
 
     Args:
         data: folder of the data sets.
+        processes: of fitting.Crops.
 
     Returns:
         The record: recipe, parameters, faces, seconds of this run, calibration, and the figures on the
@@ -144,8 +146,10 @@ def run(recipe: Recipe, data: Path, folder: Path) -> dict:
         recipe.seed,
         draw=rare if recipe.balance == "sampling" else None,
         mixup=recipe.mixup,
-        targets=_taught(recipe, task, fitted, folder) if recipe.teacher else None,
+        processes=processes,
     )
+    if recipe.teacher:
+        batches = Taught(batches, Voter(Path(recipe.teacher)).of_crops, TEACHING, workers=max(2, processes))
     fit(
         network,
         batches,
@@ -205,22 +209,54 @@ def read_record(folder: Path) -> dict:
     return json.loads(path.read_text())
 
 
-def probabilities(folder: Path, located: Located) -> np.ndarray:
-    """What a finished fit or ensemble says of faces, at its temperature.
+class Voter:
+    """A finished fit or ensemble, which says how probable each output is, at its temperature."""
 
-    Returns:
-        (n, classes) for emotion, (n, 1) of a woman for gender, (n, 117) years for age; float64.
-    """
-    record = read_record(folder)
-    recipe = Recipe(**record["recipe"])
-    if "members" in record:
-        said = [probabilities(folder / name, located) for name in record["members"]]
-        logits = vote(recipe.task, list(record["members"].values()), said)
-    else:
-        network = keras.saving.load_model(folder / "model.keras", compile=False)
-        logits = answers(network, task_of(recipe), located)
-    temperature = record["calibration"].get("temperature", 1.0)
-    return sigmoid(logits, temperature) if recipe.task == "gender" else softmax(logits, temperature)
+    def __init__(self, folder: Path) -> None:
+        """
+        Raises:
+            FileNotFoundError: there is none in `folder`.
+        """
+        record = read_record(folder)
+        recipe = Recipe(**record["recipe"])
+        self._name, self._temperature = recipe.task, record["calibration"].get("temperature", 1.0)
+        self._members = [(Voter(folder / name), share) for name, share in record.get("members", {}).items()]
+        if not self._members:
+            self._task = task_of(recipe)
+            self._network = keras.saving.load_model(folder / "model.keras", compile=False)
+
+    def of_faces(self, located: Located) -> np.ndarray:
+        """(n, classes) for emotion, (n, 1) of a woman for gender, (n, 117) years for age; float64."""
+        return self._say(lambda network, task: answers(network, task, located))
+
+    def of_crops(self, crops: np.ndarray) -> np.ndarray:
+        """Likewise, of standardized crops, which need not be of the size and colors that it was fitted to."""
+        return self._say(
+            lambda network, task: _as_logits(task, network.predict_on_batch(restyle(crops, task)))
+        )
+
+    def _say(self, logits_of: Callable[[keras.Model, Task], np.ndarray]) -> np.ndarray:
+        if self._members:
+            said = [member._say(logits_of) for member, _ in self._members]
+            logits = vote(self._name, [share for _, share in self._members], said)
+        else:
+            logits = logits_of(self._network, self._task)
+        return (sigmoid if self._name == "gender" else softmax)(logits, self._temperature)
+
+
+def restyle(crops: np.ndarray, task: Task) -> np.ndarray:
+    """Standardized crops in the size and colors of a task's network, (n, side, side, channels) float32."""
+    if crops.shape[1:] == (task.side, task.side, task.channels):
+        return crops
+    way = cv2.INTER_AREA if task.side < crops.shape[1] else cv2.INTER_LINEAR
+    sized = [cv2.resize(crop, (task.side, task.side), interpolation=way) for crop in crops]
+    if task.channels < crops.shape[-1]:
+        sized = [cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY) for crop in sized]
+    styled = np.stack(sized).reshape(len(crops), task.side, task.side, -1)
+    styled = np.broadcast_to(styled, (*styled.shape[:-1], task.channels))
+    mean = styled.mean(axis=(1, 2, 3), keepdims=True)
+    deviation = styled.std(axis=(1, 2, 3), keepdims=True)
+    return (styled - mean) / np.maximum(deviation, 1e-3)
 
 
 def vote(task: str, weights: Sequence[float], said: Sequence[np.ndarray]) -> np.ndarray:
@@ -338,15 +374,6 @@ def _check_teacher(recipe: Recipe, task: Task) -> None:
         raise ValueError(f"{recipe.teacher} does not tell what {recipe.network} is to learn")
 
 
-def _taught(recipe: Recipe, task: Task, located: Located, folder: Path) -> dict[str, np.ndarray]:
-    """Targets mixed of labels and what the teacher says of the same faces (Hinton et al. 2015)."""
-    path = folder / "teacher.npy"
-    if not path.exists():
-        np.save(path, probabilities(Path(recipe.teacher), located).astype(np.float32))
-    targets = task.targets(located[0].labels)[recipe.task]
-    return {recipe.task: TEACHING * np.load(path) + (1 - TEACHING) * targets}
-
-
 def read(task: Task, split: str, data: Path) -> Located:
     """The faces of a task's data set and their landmarks."""
     faces = task.read(data / task.dataset, split)
@@ -373,22 +400,23 @@ def crops(
     )
 
 
-def logits(
-    network: keras.Model, task: Task, located: Located, mirrored: bool = True
-) -> dict[str, np.ndarray]:
-    """(n, classes) by output, as in serving: the mean of each crop's logits and its mirror image's.
-
-    Args:
-        mirrored: False leaves the mirror image out, as serving does at groups.
-    """
+def looks(network: keras.Model, task: Task, located: Located) -> dict[str, np.ndarray]:
+    """(2, n, classes) logits by output: of each crop and of its mirror image."""
     batches = crops(task, located)
-    steps = (1, -1) if mirrored else (1,)
     answers = []
     for batch in range(len(batches)):
         inputs, *_ = batches[batch]
-        looks = [_outputs(network, inputs[:, :, ::step]) for step in steps]
-        answers.append([np.mean(output, axis=0) for output in zip(*looks)])
-    return dict(zip(network.output_names, map(np.concatenate, zip(*answers))))
+        both = [_outputs(network, inputs[:, :, ::step]) for step in (1, -1)]
+        answers.append([np.stack(output) for output in zip(*both)])
+    return {
+        name: np.concatenate(output, axis=1)
+        for name, output in zip(network.output_names, zip(*answers), strict=True)
+    }
+
+
+def logits(network: keras.Model, task: Task, located: Located) -> dict[str, np.ndarray]:
+    """(n, classes) by output, as in serving: the mean of both looks."""
+    return {name: both.mean(axis=0) for name, both in looks(network, task, located).items()}
 
 
 def _outputs(network: keras.Model, inputs: np.ndarray) -> list[np.ndarray]:
@@ -396,8 +424,12 @@ def _outputs(network: keras.Model, inputs: np.ndarray) -> list[np.ndarray]:
 
 
 def answers(network: keras.Model, task: Task, located: Located) -> np.ndarray:
-    """`logits`; an age told as one number becomes the logits of a bell around it."""
+    """`logits`; an age told as one number becomes those of a bell around it."""
     (raw,) = logits(network, task, located).values()
+    return _as_logits(task, raw)
+
+
+def _as_logits(task: Task, raw: np.ndarray) -> np.ndarray:
     if task.heads == {"age": 1}:
         return np.log(age_distributions(np.clip(raw[:, 0] * AGES, 0, AGES - 1)) + 1e-12)
     return raw

@@ -9,6 +9,9 @@ from inference.faces import ATTRIBUTES
 from training.networks import residual
 from training.tasks import Task
 
+# Beside the records: of networks fitted alike, by task, and of fits that are not shipped, by name.
+FIGURES = ("comparison", "others")
+
 
 def serving_copy(network: keras.Model, task: Task) -> keras.Model:
     """The same network in float32, without optimizer or losses; bfloat16 is for training only."""
@@ -33,23 +36,12 @@ def read_records(weights: Path) -> dict[str, dict]:
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
-def write_comparison(comparison: dict[str, dict], weights: Path) -> None:
-    """Write weights/comparison.json, what training.comparison measured of each task."""
-    (weights / "comparison.json").write_text(json.dumps(comparison, indent=1) + "\n")
+def write_figures(name: str, figures: dict[str, dict], weights: Path) -> None:
+    """Write weights/NAME.json, of FIGURES."""
+    (weights / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 
-def read_comparison(weights: Path) -> dict[str, dict]:
-    """What has been compared, by task; nothing where nothing was."""
-    path = weights / "comparison.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def write_others(others: dict[str, dict], weights: Path) -> None:
-    """Write weights/others.json, figures of fits that are not shipped, by name."""
-    (weights / "others.json").write_text(json.dumps(others, indent=1) + "\n")
-
-
-def read_others(weights: Path) -> dict[str, dict]:
-    """What write_others wrote; nothing where it was not called."""
-    path = weights / "others.json"
+def read_figures(name: str, weights: Path) -> dict[str, dict]:
+    """What write_figures wrote; nothing where it was not called."""
+    path = weights / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}

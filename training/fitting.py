@@ -4,6 +4,10 @@ import csv
 import hashlib
 import json
 import math
+import multiprocessing
+import threading
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -14,7 +18,7 @@ from inference.alignment import align, grey, standardize
 from training.augmentation import LEVELS, disturb, jitter_template
 from training.data import Faces
 
-BATCH = 64
+BATCH = 64  # faces
 WARM_UP = 0.1  # of all steps
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-3  # decoupled, so 1 / (1 - MOMENTUM) times the usual 5e-4 of coupled L2
@@ -38,6 +42,7 @@ class Crops(keras.utils.PyDataset):
         seed: int,
         draw: np.ndarray | None = None,
         mixup: float = 0,
+        processes: int = 0,
         **options,
     ) -> None:
         """
@@ -50,9 +55,10 @@ class Crops(keras.utils.PyDataset):
             draw: (n,) float, how often each face is to be drawn; else each is once an epoch.
             mixup: alpha of the beta distribution of shares in which pairs of faces are mixed (Zhang et al.
                 2018); 0 mixes none.
+            processes: that cut the crops, so that a GPU need not wait for threads of one process; 0 is none.
             options: of PyDataset, such as `workers`, threads.
         """
-        super().__init__(**options)
+        super().__init__(**options | ({"workers": processes} if processes else {}))
         self._faces, self._landmarks, self._targets, self._weights = faces, landmarks, targets, weights
         self._side, self._channels = side, channels
         self._level = LEVELS[augmentation] if augmentation else None
@@ -60,34 +66,50 @@ class Crops(keras.utils.PyDataset):
         self._mixup = mixup
         self._seed, self._epoch = seed, 0
         self._order = np.arange(len(faces))
-        self.start_epoch(0)
+        self._processes, self._pool = processes, None
+        self._shuffle(0)
 
     def start_epoch(self, epoch: int) -> None:
         """Shuffle for this epoch; a resumed fit sees the epochs that an unbroken one would."""
+        self._shuffle(epoch)
+        if self._processes and not self._pool:
+            self._pool = _forked(self._processes, self)
+
+    def _shuffle(self, epoch: int) -> None:
         self._epoch = epoch
         rng = np.random.default_rng((self._seed, epoch))
         if self._draw is not None:
             self._order = rng.choice(len(self._faces), len(self._faces), p=self._draw)
         elif self._level:
             self._order = rng.permutation(len(self._faces))
+        if self._level:  # the last batch is filled up, as JAX compiles the step anew for each size
+            size = min(BATCH, len(self._faces))
+            self._order = np.resize(self._order, len(self) * size)
 
     def __len__(self) -> int:
         return math.ceil(len(self._faces) / BATCH)
 
     def __getitem__(self, index: int):
         rows = self._order[index * BATCH : (index + 1) * BATCH]
-        rng = np.random.default_rng((self._seed, self._epoch, index))
-        crops = np.stack([self._crop(row, rng) for row in rows])
-        inputs = standardize(crops.reshape(len(rows), self._side, self._side, self._channels))
+        seed = self._seed, self._epoch, index
+        crops = self._pool.submit(_cut, rows, seed).result() if self._pool else self.cut(rows, seed)
+        inputs = standardize(crops)
         one_head = not isinstance(self._targets, dict)
         columns = {"": self._targets} if one_head else self._targets
         targets = {name: column[rows] for name, column in columns.items()}
         weights = self._weights[rows]
         if self._mixup:
+            rng = np.random.default_rng((*seed, 1))
             inputs, targets, weights = _mix(inputs, targets, weights, rng, self._mixup)
         if one_head:
             return inputs, targets[""], weights
         return inputs, targets, {name: weights for name in targets}
+
+    def cut(self, rows: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+        """(n, side, side, channels) uint8, the crops of the faces at `rows`."""
+        rng = np.random.default_rng(seed)
+        crops = np.stack([self._crop(row, rng) for row in rows])
+        return crops.reshape(len(rows), self._side, self._side, self._channels)
 
     def _crop(self, row: int, rng: np.random.Generator) -> np.ndarray:
         image, landmarks = self._faces.images[row], self._landmarks[row]
@@ -102,6 +124,61 @@ class Crops(keras.utils.PyDataset):
         if self._channels == 3 and crop.ndim == 2:
             return cv2.cvtColor(crop, cv2.COLOR_GRAY2RGB)
         return crop
+
+
+_forked_crops: Crops  # in the processes of a pool
+
+
+def _forked(processes: int, crops: Crops) -> ProcessPoolExecutor:
+    """Processes that share the pictures with this one, which are too many to send."""
+
+    def start() -> None:
+        global _forked_crops
+        _forked_crops = crops
+        cv2.setNumThreads(0)
+
+    pool = ProcessPoolExecutor(processes, multiprocessing.get_context("fork"), start)
+    pool.submit(int).result()  # starts them, here and not in a thread that asks for a batch
+    return pool
+
+
+def _cut(rows: np.ndarray, seed: tuple[int, ...]) -> np.ndarray:
+    return _forked_crops.cut(rows, seed)
+
+
+class Taught(keras.utils.PyDataset):
+    """Batches with targets mixed of labels and what a teacher says of them (Hinton et al. 2015).
+
+    It is asked about the very crops that the student sees: what it says of the plain pictures, which it was
+    fitted to itself, is little more than their labels (Beyer et al. 2022).
+    """
+
+    def __init__(
+        self, crops: Crops, teacher: Callable[[np.ndarray], np.ndarray], share: float, **options
+    ) -> None:
+        """
+        Args:
+            crops: of one head.
+            teacher: standardized crops -> probabilities, of the targets' shape.
+            share: of the teacher in the targets, 0 to 1.
+            options: of PyDataset, such as `workers`, threads.
+        """
+        super().__init__(**options)
+        self._crops, self._teacher, self._share = crops, teacher, share
+        self._lock = threading.Lock()  # Keras's models answer one thread at a time
+
+    def start_epoch(self, epoch: int) -> None:
+        """Shuffle for this epoch."""
+        self._crops.start_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def __getitem__(self, index: int):
+        inputs, targets, weights = self._crops[index]
+        with self._lock:
+            said = self._teacher(inputs).astype(np.float32)
+        return inputs, self._share * said + (1 - self._share) * targets, weights
 
 
 def _mix(inputs: np.ndarray, targets: dict, weights: np.ndarray, rng: np.random.Generator, alpha: float):
@@ -225,7 +302,7 @@ def reductions(losses: list[float]) -> int:
 class _RefuseInfinite(keras.callbacks.Callback):
     """Stops before the epoch's checkpoint is written; Keras's TerminateOnNaN would let it be overwritten."""
 
-    def on_train_batch_end(self, batch: int, logs=None) -> None:
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
         if not math.isfinite(logs["loss"]):
             raise FloatingPointError("the loss is no longer finite; the checkpoint of the last epoch stands")
 
@@ -288,6 +365,7 @@ def fit(
         callbacks.append(stop_early)
         if done and stop_early.ends(model, done):
             epochs = done
+    crops.start_epoch(done)  # Keras asks for a batch before the first epoch begins
     model.fit(
         crops,
         validation_data=valid,

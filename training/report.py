@@ -19,7 +19,7 @@ from inference.faces import EMOTIONS
 from training.cards import cards
 from training.data import Faces, unique_majority
 from training.evaluation import ECE_BINS, GENDERS
-from training.export import read_comparison, read_others, read_records
+from training.export import FIGURES, read_figures, read_records
 from training.sheets import write_sheet
 
 MISTAKES = 60  # on a sheet
@@ -35,7 +35,7 @@ def write_report(measured: dict[str, tuple[Faces, np.ndarray]], weights: Path, f
     """
     folder.mkdir(parents=True, exist_ok=True)
     records = read_records(weights)
-    sections = [cards(records, read_comparison(weights), read_others(weights)), "# Pictures\n"]
+    sections = [cards(records, *(read_figures(name, weights) for name in FIGURES)), "# Pictures\n"]
     for name, (faces, logits) in measured.items():
         pictures = DRAW[name](faces, logits, records[name], folder)
         links = "\n\n".join(f"![{title}]({file})" for title, file in pictures.items())

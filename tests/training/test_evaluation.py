@@ -160,7 +160,7 @@ def test_age_figures_by_hand():
     }
     report = report_age(_logits_of_ages([5, 33, 40, 70]), labels, {"tail": 0.1})
     assert report["all"]["mae"] == pytest.approx((0 + 3 + 10 + 20) / 4, abs=0.01)
-    assert report["median_error"] == pytest.approx(6.5, abs=0.01)
+    assert report["all"]["median"] == pytest.approx(6.5, abs=0.01)
     assert report["band_accuracy"]["share"] == 0.5  # 50 is not 21-40, nor 90 61-80
     assert (report["adults"]["mae"], report["adults"]["faces"]) == (pytest.approx(6.5, abs=0.01), 2)
     asian = report["by_race"]["Asian"]

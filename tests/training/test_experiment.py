@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import keras
 import numpy as np
@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 
 from inference.decoding import sigmoid, softmax
 from training import comparison
-from training.__main__ import main
+from training.__main__ import DRAWN, main
 from training.classes import names
 from training.comparison import compare
 from training.data import read_ferplus
@@ -20,19 +20,22 @@ from training.ensemble import ensemble, voting_weights
 from training.experiment import (
     SMALLEST,
     Recipe,
+    Voter,
     answers,
     apart,
     build,
     crops,
     logits,
-    probabilities,
+    looks,
     read,
     read_record,
+    restyle,
     run,
     task_of,
+    unusual,
     vote,
 )
-from training.export import read_comparison, read_others
+from training.export import read_figures
 from training.search import search, study_file
 
 pytestmark = [
@@ -96,21 +99,22 @@ def test_the_saved_network_gives_the_figures_of_the_record(place, members):
     folder = place / "runs" / members[0]
     recipe = Recipe("emotion", **SMALL)
     valid = read(task_of(recipe), "valid", place / "data")
-    said = probabilities(folder, valid)
+    said = Voter(folder).of_faces(valid)
     assert said.sum(axis=1) == pytest.approx(np.ones(105))
     accuracy = (said.argmax(axis=1) == valid[0].labels["votes"].argmax(axis=1)).mean()
     assert accuracy == pytest.approx(read_record(folder)["valid"]["accuracy"]["share"], abs=1e-4)
 
 
-def test_logits_are_means_of_two_looks_unless_one_is_told(place):
+def test_logits_are_means_of_two_looks(place):
     task = task_of(Recipe("emotion", **SMALL))
     network = build(Recipe("emotion", **SMALL), task, "float32")
     faces, landmarks = read(task, "valid", place / "data")
     (crop, *_) = crops(task, (faces, landmarks))[0]
-    (one,) = logits(network, task, (faces, landmarks), mirrored=False).values()
+    ((one, other),) = looks(network, task, (faces, landmarks)).values()
     (two,) = logits(network, task, (faces, landmarks)).values()
     said, mirrored = (network.predict_on_batch(look) for look in (crop, crop[:, :, ::-1]))
     np.testing.assert_allclose(one[: len(crop)], said, atol=1e-5)
+    np.testing.assert_allclose(other[: len(crop)], mirrored, atol=1e-5)
     np.testing.assert_allclose(two[: len(crop)], (said + mirrored) / 2, atol=1e-5)
 
 
@@ -133,9 +137,6 @@ def test_members_vote_by_weights_and_teach_one_network(place, members):
     taught = Recipe("emotion", **SMALL, teacher=str(place / "runs" / "both"), mixup=0.1, balance="sampling")
     student = run(taught, place / "data", place / "runs" / "student")
     assert student["valid"]["accuracy"]["share"] > 0.6
-    said = np.load(place / "runs" / "student" / "teacher.npy")
-    assert said.shape == (student["faces"]["fitted"], 7)
-    assert said.sum(axis=1) == pytest.approx(np.ones(len(said)), abs=1e-4)
 
 
 def test_a_member_that_knows_nothing_spoils_no_vote(place, members):
@@ -155,11 +156,36 @@ def test_an_ensemble_answers_at_its_own_temperature(place, members):
     record["calibration"]["temperature"] = 2.0
     (folder / "record.json").write_text(json.dumps(record))
     valid = read(task_of(Recipe("emotion")), "valid", place / "data")
-    said = [probabilities(runs / name, valid) for name in members]
+    said = [Voter(runs / name).of_faces(valid) for name in members]
     mean = np.tensordot(list(record["members"].values()), said, 1)
     flattened = np.sqrt(np.maximum(mean, SMALLEST))
     expected = flattened / flattened.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(probabilities(folder, valid), expected, atol=1e-4)
+    np.testing.assert_allclose(Voter(folder).of_faces(valid), expected, atol=1e-4)
+
+
+def test_a_teacher_says_of_crops_what_its_network_does_at_its_temperature(place, members):
+    folder, task = place / "runs" / members[0], task_of(Recipe("emotion", **SMALL))
+    inputs, *_ = crops(task, read(task, "valid", place / "data"), augmentation="high")[0]
+    logits = keras.saving.load_model(folder / "model.keras").predict_on_batch(inputs)
+    expected = softmax(logits, read_record(folder)["calibration"]["temperature"])
+    np.testing.assert_allclose(Voter(folder).of_crops(inputs), expected, atol=1e-5)
+
+
+def test_a_teacher_sees_crops_of_other_sizes_and_colors_as_its_own(place, members):
+    teacher, student = (task_of(Recipe("emotion", **SMALL | changed)) for changed in ({}, {"side": 96}))
+    located = read(teacher, "valid", place / "data")
+    own, large = (crops(task, located)[0][0] for task in (teacher, student))
+    colored = np.repeat(large, 3, axis=3)
+    for other in (large, colored):
+        styled = restyle(other, teacher)
+        assert styled.shape == own.shape
+        assert styled.mean(axis=(1, 2, 3)) == pytest.approx(np.zeros(len(own)), abs=1e-4)
+        assert styled.std(axis=(1, 2, 3)) == pytest.approx(np.ones(len(own)), abs=1e-3)
+        assert np.corrcoef(styled.ravel(), own.ravel())[0, 1] > 0.97
+    voter = Voter(place / "runs" / members[0])
+    agreed = voter.of_crops(colored).argmax(axis=1) == voter.of_crops(own).argmax(axis=1)
+    assert agreed.mean() > 0.9
+    assert restyle(own, replace(teacher, channels=3)).shape == (*own.shape[:3], 3)
 
 
 def test_a_vote_is_the_mean_of_probabilities():
@@ -258,6 +284,8 @@ def test_a_search_in_several_calls_never_draws_the_same_twice(tmp_path, fits):
     for trials in (1, 2, 4):
         search(Recipe("gender"), trials, tmp_path, tmp_path / "search")
     assert len({recipe.peak_rate for recipe in recipes}) == 4
+    drawn = set().union(*(unusual(asdict(recipe), "gender") for recipe in recipes))
+    assert drawn == set(DRAWN)  # those that the command does not take
     with pytest.raises(ValueError, match="epochs 20, not 3"):
         search(Recipe("gender", epochs=3), 5, tmp_path, tmp_path / "search")
 
@@ -293,16 +321,17 @@ def test_networks_are_compared_alike_and_once(place):
     weights, runs = place / "weights", place / "runs" / "compare"
     compare(recipe, ["two_conv_age"], place / "data", runs, weights)
     compare(recipe, ["lenet", "two_conv_age"], place / "data", runs, weights)
-    rows = read_comparison(weights)["age"]
+    rows = read_figures("comparison", weights)["age"]
     assert list(rows["networks"]) == ["two_conv_age", "lenet"]
     assert rows["recipe"]["epochs"] == 10
     compare(replace(recipe, epochs=1, mixup=0.2), ["lenet"], place / "data", runs / "mixed", weights)
-    assert list(read_comparison(weights)["age"]["networks"]) == ["lenet"]  # no row of another recipe stays
+    left = read_figures("comparison", weights)["age"]["networks"]
+    assert list(left) == ["lenet"]  # none of another recipe
     for network, row in rows["networks"].items():
         assert len(_rows(runs / network)) == 10
         assert row["parameters"] == read_record(runs / network)["parameters"]
         assert row["valid"]["all"]["mae"] < 17  # answering the mean age scores 20.6
-        assert set(row["valid"]) == set(comparison.FIGURES["age"])
+        assert set(row["valid"]) == set(comparison.SHOWN["age"])
 
 
 def test_fewer_classes_are_learnt_merged(place):
@@ -333,7 +362,7 @@ def test_only_clean_faces_are_fitted_to(place):
     assert record["faces"]["fitted"] == 150
     assert Recipe(**record["recipe"]) == Recipe("emotion", "lenet", side=48, epochs=1, clean="clean.txt")
     assert record["faces"]["calibration"] == faces.calibration().sum()
-    told = read_others(place / "weights")["clean"]
+    told = read_figures("others", place / "weights")["clean"]
     assert told["options"] == {"network": "lenet", "side": 48, "epochs": 1, "clean": "clean.txt"}
     assert told["valid"]["macro_f1"] == record["valid"]["macro_f1"]
     assert (

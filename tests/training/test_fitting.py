@@ -8,7 +8,7 @@ import pytest
 
 from training import fitting
 from training.data import Faces
-from training.fitting import BATCH, Crops, claim, fit, reductions
+from training.fitting import BATCH, Crops, Taught, claim, fit, reductions
 
 # Keras reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -103,7 +103,8 @@ def test_batches_of_crops(make_faces):
     assert inputs.std(axis=(1, 2, 3)) == pytest.approx(np.ones(BATCH), abs=1e-3)
     assert targets.shape == (BATCH, 1)
     assert weights.shape == (BATCH,)
-    assert len(crops[3][0]) == 10  # the rest
+    plain = _crops(make_faces, augmentation=None)
+    assert [len(plain[index][0]) for index in range(STEPS)] == [BATCH, BATCH, BATCH, 10]
 
 
 def test_grey_faces_become_colored_crops(make_faces):
@@ -134,14 +135,55 @@ def test_the_same_seed_draws_the_same_batches(make_faces):
     assert _rows(other) != _rows(first[0])
 
 
-def test_each_epoch_holds_every_face_once_in_its_own_order(make_faces):
+def test_each_epoch_holds_every_face_in_its_own_order_and_fills_its_last_batch(make_faces):
     crops = _crops(make_faces)
     seen = []
     for epoch in range(2):
         crops.start_epoch(epoch)
         seen.append([row for index in range(len(crops)) for row in _rows(crops[index])])
-    assert sorted(seen[0]) == sorted(seen[1]) == list(range(COUNT))
+    for rows in seen:
+        assert len(rows) == STEPS * BATCH
+        assert sorted(rows[:COUNT]) == list(range(COUNT))
+        assert rows[COUNT:] == rows[: STEPS * BATCH - COUNT]
     assert seen[0] != seen[1]
+
+
+def test_processes_cut_the_crops_that_threads_would(make_faces):
+    here = _crops(make_faces, augmentation="high", mixup=0.4)
+    apart = _crops(make_faces, augmentation="high", mixup=0.4, processes=2)
+    for epoch in range(2):
+        for crops in (here, apart):
+            crops.start_epoch(epoch)
+        for index in (3, 0):
+            for one, other in zip(here[index], apart[index], strict=True):
+                np.testing.assert_array_equal(one, other)
+
+
+def test_a_fit_with_processes_is_like_one_without(make_faces, tmp_path):
+    here = _fit(make_faces, tmp_path / "here")
+    apart = _fit(make_faces, tmp_path / "apart", processes=2)
+    assert _log(tmp_path / "here") == _log(tmp_path / "apart")
+    for one, other in zip(here.get_weights(), apart.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_a_teacher_is_asked_about_the_crops_that_its_student_sees(make_faces):
+    crops = _crops(make_faces, augmentation="high", mixup=0.4)
+    taught = Taught(_crops(make_faces, augmentation="high", mixup=0.4), _brightest, 0.7)
+    assert len(taught) == len(crops)
+    for epoch in range(2):
+        for batches in (crops, taught):
+            batches.start_epoch(epoch)
+        for index in range(len(taught)):
+            (inputs, labels, weights), (seen, targets, counted) = crops[index], taught[index]
+            np.testing.assert_array_equal(seen, inputs)
+            np.testing.assert_array_equal(counted, weights)
+            np.testing.assert_allclose(targets, 0.7 * _brightest(inputs) + 0.3 * labels, rtol=1e-5)
+            assert targets.dtype == np.float32
+
+
+def _brightest(crops):
+    return crops.max(axis=(1, 2, 3)).astype(np.float64)[:, None]
 
 
 def test_each_epoch_and_batch_draws_its_own_augmentation(make_faces):
@@ -247,7 +289,7 @@ def test_rare_faces_are_drawn_more_often(make_faces):
         crops.start_epoch(epoch)
         for index in range(len(crops)):
             np.add.at(counts, _rows(crops[index]), 1)
-    assert counts.sum() == 20 * COUNT
+    assert counts.sum() == 20 * STEPS * BATCH
     assert counts[:20].mean() / counts[20:].mean() == pytest.approx(9, rel=0.2)
 
 

@@ -3,7 +3,10 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import keras
@@ -17,6 +20,7 @@ from training.experiment import logits
 from training.networks import residual
 from training.tasks import NETWORK_OF, TASKS
 
+ROOT = Path(__file__).parents[2]
 SHIPPED = ("emotion", "traits")
 pytestmark = [
     # Keras reads its variables in a way that NumPy 2 deprecates.
@@ -185,3 +189,11 @@ def test_what_is_not_understood_is_refused(wrong, capsys):
     with pytest.raises(SystemExit):
         main(wrong)
     assert "usage: python -m training" in capsys.readouterr().err
+
+
+def test_training_leaves_tensorflow_to_keras_which_may_run_on_jax_instead():
+    program = """
+import sys, training.__main__, training.report
+assert "inference.runtime" not in sys.modules, "which alone imports TensorFlow"
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)

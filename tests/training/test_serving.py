@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from inference.alignment import points
-from inference.attributes import MIRRORED_FACES, WEIGHTS
+from inference.attributes import WEIGHTS
+from inference.faces import MIRRORED_FACES
 from training.data import Faces
 from training.experiment import crops, logits
 from training.tasks import NETWORK_OF, TASKS
