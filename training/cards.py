@@ -209,7 +209,7 @@ def _comparison(name: str, compared: dict) -> str:
     shown = [key for key in TITLES if key in next(iter(networks.values()))["valid"]]
     rows = [
         (f"`{network}`", f"{row['parameters']:,}", *(TITLES[key][1](row["valid"][key]) for key in shown))
-        for network, row in networks.items()
+        for network, row in sorted(networks.items(), key=lambda pair: NETWORKS.index(pair[0]))
     ]
     fitted = next(iter(networks.values()))["faces"]["fitted"]
     special = unusual(recipe, name)

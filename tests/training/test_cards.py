@@ -91,8 +91,8 @@ def test_the_comparison_is_told(records):
     compared = {
         "recipe": asdict(Recipe("age", epochs=12, peak_rate=0.02)),
         "networks": {
-            "residual": row | {"valid": {"all": records["age"]["valid"]["all"], "band_accuracy": share}},
             "lenet": row | {"valid": {"all": records["age"]["valid"]["all"], "band_accuracy": share}},
+            "residual": row | {"valid": {"all": records["age"]["valid"]["all"], "band_accuracy": share}},
         },
     }
     text = cards(records, {"age": compared}, {})
@@ -101,6 +101,7 @@ def test_the_comparison_is_told(records):
     assert "| network | parameters | mean absolute error, years | right band of about 20 years |" in text
     assert f"| `residual` | 2,365,920 | {records['age']['valid']['all']['mae']:.2f} (" in text
     assert "| 31.4% (30.0% to 33.0%) |" in text
+    assert text.index("| `residual` |") < text.index("| `lenet` |")  # ours first, whichever was fitted first
 
 
 def test_fits_that_are_not_shipped_are_told(records):
