@@ -24,7 +24,8 @@ class Attributes:
                 .keras files whose outputs are named for what they are logits of.
 
         Raises:
-            FileNotFoundError: one of them is missing.
+            FileNotFoundError: a record is missing.
+            ValueError: a network is, or can't be read.
         """
         records = {name: json.loads((weights / f"{name}.json").read_text()) for name in ATTRIBUTES}
         self._calibration = {name: record["calibration"] for name, record in records.items()}

@@ -19,6 +19,7 @@ from datetime import date
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from inference.faces import ATTRIBUTES
 from training import experiment
@@ -27,18 +28,18 @@ from training.cards import write_cards
 from training.classes import MERGES
 from training.comparison import compare as compare_networks
 from training.comparison import publish
+from training.conditions import CONDITIONS, changed
 from training.duplicates import copied
 from training.ensemble import ensemble
-from training.evaluation import CALIBRATE, REPORT, headlines
+from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
 from training.export import read_records, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
 from training.networks import blend, grow, residual
-from training.tasks import NETWORK_OF, TASKS
+from training.tasks import NETWORK_OF, PRECISIONS, TASKS
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
 DRAWN = ("peak_rate", "decay", "dropout", "augmentation", "balance", "mixup")  # by training.search
-PRECISIONS = ("mixed_bfloat16", "float32")
 PLACES = {  # default and words
     "data": ("../shared/data", "folder of the data sets"),
     "weights": ("weights", "folder of the models"),
@@ -63,6 +64,8 @@ def train(options: argparse.Namespace) -> None:
     """Data, network, training and evaluation of one of SHIPPED."""
     name = options.command
     task = TASKS[name]
+    if options.blend and not options.start:
+        raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
     keras.config.set_dtype_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
 
@@ -75,11 +78,10 @@ def train(options: argparse.Namespace) -> None:
 
     # Evaluate
     network = serving_copy(network, task)
-    options.weights.mkdir(parents=True, exist_ok=True)
-    network.save(options.weights / f"{name}.keras")
     held_out_logits = experiment.logits(network, task, calibration)
-    for attribute in task.heads:
-        record = {
+    clean = {"clean": options.clean} if options.clean else {}
+    records = {
+        attribute: {
             "task": attribute,
             "network": name,
             "side": task.side,
@@ -93,10 +95,16 @@ def train(options: argparse.Namespace) -> None:
                 "keras": keras.version(),
                 "backend": keras.backend.backend(),
                 "faces": {"fitted": len(fitted[0]), "calibration": len(calibration[0])},
-            },
+            }
+            | clean,
         }
+        for attribute in task.heads
+    }
+    measured, _ = _measure(records, network, fitted, valid)
+    options.weights.mkdir(parents=True, exist_ok=True)
+    network.save(options.weights / f"{name}.keras")
+    for record in measured:
         write_record(record, options.weights)
-    _measure(name, network, fitted, valid, options.weights)
     write_cards(options.weights)
 
 
@@ -104,34 +112,51 @@ def evaluate(options: argparse.Namespace) -> None:
     """Measure every model in `weights` on the validation faces; its calibration stays."""
     from training.report import write_report  # matplotlib; only reports draw
 
-    measured = {}
-    for name in sorted({record["network"] for record in read_records(options.weights).values()}):
+    records, answers = read_records(options.weights), {}
+    for name in sorted({record["network"] for record in records.values()}):
         task = TASKS[name]
+        own = {attribute: records[attribute] for attribute in task.heads}
         network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
-        fitted, _ = experiment.apart(experiment.read(task, "train", options.data), None)
+        clean = next(iter(own.values()))["trained"].get("clean")
+        fitted, _ = experiment.apart(experiment.read(task, "train", options.data), clean)
         valid = experiment.read(task, "valid", options.data)
-        measured |= _measure(name, network, fitted, valid, options.weights)
+        measured, logits = _measure(own, network, fitted, valid)
+        answers |= {attribute: (valid[0], logits[attribute]) for attribute in own}
+        for record in measured:
+            write_record(record, options.weights)
     write_cards(options.weights)
-    write_report(measured, options.weights, options.report)
+    write_report(answers, options.weights, options.report)
 
 
-def _measure(name: str, network: keras.Model, fitted: Located, valid: Located, weights: Path) -> dict:
-    """Write what the network is worth on `valid` into the records of its attributes.
+def _measure(
+    records: dict[str, dict], network: keras.Model, fitted: Located, valid: Located
+) -> tuple[list[dict], dict[str, np.ndarray]]:
+    """The records of a network's attributes with what it is worth on `valid`, and its logits there.
 
-    Returns:
-        By attribute, the faces of `valid` and the (n, outputs) logits for them.
+    Args:
+        records: by attribute.
+        fitted: the faces that the network was fitted to, with which copies are found.
     """
-    task, records = TASKS[name], read_records(weights)
+    task = TASKS[next(iter(records.values()))["network"]]
     looks = experiment.looks(network, task, valid)
     logits = {attribute: both.mean(axis=0) for attribute, both in looks.items()}
     seen_before = copied(valid[0].images, fitted[0].images)
-    for attribute in task.heads:
-        decoding = records[attribute]["calibration"]
+    harder = {
+        condition: experiment.logits(network, task, (changed(*valid, condition), valid[1]))
+        for condition in CONDITIONS
+    }
+    measured = []
+    for attribute, record in records.items():
+        decoding = record["calibration"]
         labels, said, one_look = valid[0].labels, logits[attribute], looks[attribute][0]
         report = REPORT[attribute](said, labels, decoding)
         report |= headlines(attribute, said, one_look, seen_before, labels, decoding)
-        write_record(records[attribute] | {"valid": report}, weights)
-    return {attribute: (valid[0], logits[attribute]) for attribute in task.heads}
+        report["conditions"] = {
+            condition: HEADLINE[attribute](answers[attribute], labels, decoding)
+            for condition, answers in harder.items()
+        }
+        measured.append(record | {"valid": report})
+    return measured, logits
 
 
 def try_fit(options: argparse.Namespace) -> None:
@@ -227,7 +252,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         task.peak_rate,
     )
     if start and options.blend:
-        blend(network, folder / "start.keras")
+        blend(network, folder / "start.keras", options.blend)
     return network
 
 
@@ -245,7 +270,7 @@ def _history(name: str, options: argparse.Namespace) -> list[dict]:
         before = json.loads((options.runs / name / "start.json").read_text())
     else:
         before = _history(task.start, options) if task.start else []
-    blended = {"blended": True} if options.blend and name == options.command else {}
+    blended = {"blended": options.blend} if options.blend and name == options.command else {}
     return before + [{"task": name} | _settings(name, options) | {"seed": options.seed} | blended]
 
 
@@ -260,7 +285,9 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
         command.add_argument("--clean", help=CLEAN)
         command.add_argument("--start", type=Path, help="folder of models to go on from")
-        command.add_argument("--blend", action="store_true", help="take the mean with the model gone on from")
+        command.add_argument(
+            "--blend", type=float, help="share of the fit in a mixture with where it started"
+        )
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
         _add_processes(command)

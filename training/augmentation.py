@@ -10,25 +10,29 @@ from inference.alignment import TEMPLATE
 
 @dataclass(frozen=True)
 class Level:
-    """Strengths; `chance` is that of each kind of damage to a picture."""
+    """Strengths, and the chances of each kind of damage to a picture."""
 
     mirror: float  # chance
     rotation: float  # degrees, standard deviation
     scale: float  # log of the factor, standard deviation
     shift: float  # fraction of the crop's side, standard deviation
     landmarks: float  # of each landmark on its own, fraction of the side, standard deviation
-    light: float  # log of gamma and of each color's gain, standard deviation
-    side_light: float  # log of the factor at the crop's sides, 1 in its middle, standard deviation
-    chance: float  # of blur, of noise, of grey, of JPEG artefacts, each
+    light: float  # log of gamma, and thrice that of each color's gain, standard deviation
+    side_light: float  # log of the factor at the crop's sides, standard deviation
+    chance: float  # of noise, of grey, of JPEG artefacts, each
+    far: float  # chance of few pixels, as of a face far from the camera
+    covered: float  # chance of sunglasses, and half of it of a mask
     cutout: float  # chance of one grey square, up to 0.4 of the side
 
 
 LEVELS = {
-    "none": Level(0, 0, 0, 0, 0, 0, 0, 0, 0),
-    "low": Level(0.5, 4, 0.04, 0.02, 0.005, 0.1, 0.1, 0.02, 0.2),
-    "mid": Level(0.5, 7, 0.08, 0.04, 0.01, 0.2, 0.2, 0.08, 0.4),
-    "high": Level(0.5, 10, 0.12, 0.06, 0.015, 0.3, 0.35, 0.15, 0.6),
+    "none": Level(0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+    "low": Level(0.5, 4, 0.04, 0.02, 0.005, 0.1, 0.1, 0.02, 0.1, 0.04, 0.2),
+    "mid": Level(0.5, 7, 0.08, 0.04, 0.01, 0.2, 0.2, 0.08, 0.2, 0.06, 0.4),
+    "high": Level(0.5, 10, 0.12, 0.06, 0.015, 0.3, 0.35, 0.15, 0.3, 0.08, 0.6),
 }
+FEWEST_PIXELS = 20  # side of the crop of the smallest face that the detector finds
+FINE = 4  # bits of a pixel's fraction in what is drawn, so that it moves smoothly
 
 
 def jitter_template(rng: np.random.Generator, level: Level) -> np.ndarray:
@@ -38,6 +42,24 @@ def jitter_template(rng: np.random.Generator, level: Level) -> np.ndarray:
     turn = factor * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     noise = rng.normal(0, level.landmarks, TEMPLATE.shape) if level.landmarks else 0
     return (TEMPLATE + noise - 0.5) @ turn + 0.5 + rng.normal(0, level.shift, 2)
+
+
+def cover(crop: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator, level: Level) -> np.ndarray:
+    """Put on sunglasses, a mask, or neither. The data sets have hardly any; people's photos have many.
+
+    Args:
+        crop: (side, side, 3) or (side, side) uint8.
+        landmarks: (5, 2) float, fractions of the crop's side, about where they lie in it.
+
+    Returns:
+        A crop of the same shape, `crop` itself where nothing is put on.
+    """
+    drawn = rng.random()
+    if drawn < level.covered:
+        return _put_on(crop, rng, *_sunglasses(landmarks, rng))
+    if drawn < 1.5 * level.covered:
+        return _put_on(crop, rng, *_mask(landmarks, rng))
+    return crop
 
 
 def disturb(crop: np.ndarray, rng: np.random.Generator, level: Level) -> np.ndarray:
@@ -55,8 +77,8 @@ def disturb(crop: np.ndarray, rng: np.random.Generator, level: Level) -> np.ndar
         crop = _relight(crop, rng, level.light)
     if level.side_light:
         crop = _light_from_a_side(crop, rng, level.side_light)
-    if rng.random() < level.chance:
-        crop = _blur(crop, rng)
+    if rng.random() < level.far:
+        crop = _move_away(crop, rng)
     if rng.random() < level.chance:
         crop = _add_noise(crop, rng)
     if rng.random() < level.chance:
@@ -88,10 +110,11 @@ def _light_from_a_side(crop: np.ndarray, rng: np.random.Generator, strength: flo
     return cv2.multiply(crop, light, dtype=cv2.CV_8U)  # a tenth of NumPy's time
 
 
-def _blur(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Shrink and enlarge, as a face far from the camera."""
+def _move_away(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shrink and enlarge."""
     side = crop.shape[0]
-    small = max(12, round(side * rng.uniform(0.3, 0.8)))
+    most = 0.8 * side
+    small = round(np.exp(rng.uniform(np.log(min(FEWEST_PIXELS, most)), np.log(most))))
     return cv2.resize(cv2.resize(crop, (small, small), interpolation=cv2.INTER_AREA), (side, side))
 
 
@@ -115,3 +138,55 @@ def _cut_out(crop: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     crop = crop.copy()
     crop[top : top + size, left : left + size] = crop.mean()
     return crop
+
+
+def _sunglasses(landmarks: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], float, float]:
+    """Outlines of two lenses and of what joins them, each (points, 2) fractions of the side; grey value of
+    0 to 255; opacity of 0 to 1."""
+    eyes = landmarks[:2] @ (1, 1j)
+    across = eyes[1] - eyes[0]
+    half = rng.uniform(0.28, 0.47) + 1j * rng.uniform(0.2, 0.42)  # of a lens, by the distance of the eyes
+    roundness = rng.uniform(2, 5)  # exponent of a superellipse: 2 is an ellipse, 5 almost a rectangle
+    angles = np.exp(2j * np.pi * np.arange(32) / 32)
+    sides = np.abs((angles.real, angles.imag)) ** (2 / roundness) * np.sign((angles.real, angles.imag))
+    lens = sides[0] * half.real + 1j * sides[1] * half.imag + 1j * rng.uniform(-0.05, 0.12)
+    height = rng.uniform(-0.12, 0.02)
+    bridge = np.array([height * 1j, 1 + height * 1j, 1 + (height + 0.06) * 1j, (height + 0.06) * 1j])
+    outlines = [eyes[0] + across * lens, eyes[1] + across * lens, eyes[0] + across * bridge]
+    return [_plane(outline) for outline in outlines], rng.uniform(0, 80), rng.uniform(0.75, 1)
+
+
+def _mask(landmarks: np.ndarray, rng: np.random.Generator) -> tuple[list[np.ndarray], float, float]:
+    """Outline of a mask or scarf from the nose down, likewise."""
+    points = landmarks @ (1, 1j)
+    eyes, nose, mouth = points[:2].mean(), points[2], points[3:].mean()
+    down, across = mouth - eyes, (points[1] - points[0]) / 2
+    top = nose - down * rng.uniform(0, 0.35)
+    cheek, chin = across * rng.uniform(1.5, 1.9), mouth + down * rng.uniform(0.55, 0.8)
+    jaw = across * rng.uniform(0.7, 1.2)
+    low = nose + down * rng.uniform(0, 0.2)
+    outline = np.array([top, low + cheek, mouth + down * 0.2 + cheek * 0.95, chin + jaw, chin - jaw])
+    outline = np.append(outline, [mouth + down * 0.2 - cheek * 0.95, low - cheek])
+    return [_plane(outline)], rng.uniform(0, 255), 1.0
+
+
+def _plane(points: np.ndarray) -> np.ndarray:
+    """(n,) complex -> (n, 2) float."""
+    return np.stack([points.real, points.imag], axis=1)
+
+
+def _put_on(
+    crop: np.ndarray, rng: np.random.Generator, outlines: list[np.ndarray], grey: float, opacity: float
+) -> np.ndarray:
+    """Fill outlines with one color, lighter towards one end."""
+    side = crop.shape[0]
+    shape = np.zeros((side, side), np.uint8)
+    for outline in outlines:
+        points = np.round(outline * side * 2**FINE).astype(np.int32)
+        cv2.fillPoly(shape, [points], 255, cv2.LINE_AA, FINE)
+    opaque = shape.astype(np.float32)[..., None] / 255 * opacity
+    color = grey + rng.normal(0, 20, 1 if crop.ndim == 2 else 3)
+    shade = np.linspace(-1, 1, side)[:, None, None] * rng.normal(0, 25)
+    pixels = crop.reshape(side, side, -1)
+    covered = pixels + (color + shade - pixels) * opaque
+    return np.clip(covered, 0, 255).astype(np.uint8).reshape(crop.shape)

@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import connected_components
 
 THUMBNAIL = 24  # pixels; coarser ones take lookalikes for copies
 NEAR = 0.97  # correlation of thumbnails; in UTKFace's aligned chips two persons reach 0.965
-ROWS = 1000  # thumbnails compared with all others at once; bounds memory to about 250 MB for 30,000
+ROWS = 1000  # thumbnails compared with all others at once; bounds memory to about 400 MB for 30,000
 
 
 def exact_copies(images: list[np.ndarray]) -> np.ndarray:

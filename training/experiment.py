@@ -322,6 +322,8 @@ def build(recipe: Recipe, task: Task, precision: str) -> keras.Model:
         )
     network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks, dropout)
     if recipe.pretrained:
+        if not Path(recipe.pretrained).exists():  # Keras raises ValueError
+            raise FileNotFoundError(f"no weights in {recipe.pretrained}")
         grow(network, keras.saving.load_model(recipe.pretrained, compile=False))
     return network
 

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 
 from inference.alignment import align, grey, standardize
-from training.augmentation import LEVELS, disturb, jitter_template
+from training.augmentation import LEVELS, cover, disturb, jitter_template
 from training.data import Faces
 
 BATCH = 64  # faces
@@ -115,8 +115,9 @@ class Crops(keras.utils.PyDataset):
         image, landmarks = self._faces.images[row], self._landmarks[row]
         if not self._level:
             return self._channel(align(image, landmarks, self._side))
-        crop = align(image, landmarks, self._side, jitter_template(rng, self._level))
-        return disturb(self._channel(crop), rng, self._level)
+        template = jitter_template(rng, self._level)
+        crop = self._channel(align(image, landmarks, self._side, template))
+        return disturb(cover(crop, template, rng, self._level), rng, self._level)
 
     def _channel(self, crop: np.ndarray) -> np.ndarray:
         if self._channels == 1 and crop.ndim == 3:

@@ -5,11 +5,13 @@ All of it is told in findings.csv, counted in report.md and shown on sheets; cle
 """
 
 import csv
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
+import keras
 import numpy as np
 from cleanlab.filter import find_label_issues
 
@@ -246,6 +248,7 @@ def _out_of_fold(recipe: Recipe, located: Located, together: np.ndarray, folder:
         claim(path, asdict(recipe) | {"names": digest("\n".join(others[0].names))})
         part = faces.take(inside), landmarks[inside]
         if not (path / "logits.npy").exists():
+            keras.utils.set_random_seed(fold)
             network = build(recipe, task, recipe.precision)
             batches = crops(task, others, rarity(kinds(name, others[0].labels)), "mid", fold)
             watched = part[0].take(slice(500)), part[1][:500]  # only shown
@@ -260,6 +263,7 @@ def _out_of_fold(recipe: Recipe, located: Located, together: np.ndarray, folder:
                 task.peak_rate,
             )
             np.save(path / "logits.npy", answers(network, task, part))
+            shutil.rmtree(path / "checkpoint")  # of no more use
         logits = np.load(path / "logits.npy")
         if name == "gender":
             females = sigmoid(logits)

@@ -59,18 +59,19 @@ def grow(network: keras.Model, start: keras.Model) -> None:
             layer.gamma.assign(np.zeros(layer.gamma.shape))
 
 
-def blend(network: keras.Model, path: Path) -> None:
-    """Give a network the mean of its weights and those of a model in a file.
+def blend(network: keras.Model, path: Path, share: float = 0.5) -> None:
+    """Give a network the mean, or another mixture, of its weights and those of a model in a file.
 
     Two ends of a fit that went on from the first lie in one wide valley, whose middle errs less than either
     (Izmailov et al. 2018, Wortsman et al. 2022).
 
     Args:
         path: of a .keras file of the same network.
+        share: of the network's own weights, 0 to 1.
     """
     other = keras.saving.load_model(path, compile=False)
     pairs = zip(network.get_weights(), other.get_weights(), strict=True)
-    network.set_weights([(one + two) / 2 for one, two in pairs])
+    network.set_weights([share * one + (1 - share) * two for one, two in pairs])
 
 
 def name_of(heads: dict[str, int]) -> str:

@@ -13,6 +13,7 @@ from training.data import Faces, read_ferplus, read_utkface
 from training.networks import AGES
 
 L1_WEIGHT = 0.1  # of the age's error in years, beside the cross-entropy of its distribution
+PRECISIONS = ("mixed_bfloat16", "float32")  # dtype policies of Keras that a fit may have; the usual one first
 RARE_CLASS_POWER = 0.5  # weight of a class: (mean size / its size) ** power; 0 none, 1 fully balanced
 
 
@@ -153,7 +154,7 @@ _TRAITS = Task(
 
 # Each network is fitted in cycles of the learning rate (warm restarts, Loshchilov and Hutter 2017). The
 # one for traits grows before its last; emotion, from pictures of 48 pixels, did not gain by that. What is
-# shipped went through one more, of 10 epochs, by --start and --blend, as the records tell.
+# shipped went through some more, short ones, by --start and --blend, as the records tell.
 # Tried, and not shipped: learning half from the network before, traits with blocks (2, 2, 3) (gender -0.2
 # points, age +0.04 years), emotion with UTKFace's faces as well (-0.9 points; blended -0.4).
 TASKS = {

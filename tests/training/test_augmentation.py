@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inference.alignment import TEMPLATE
-from training.augmentation import LEVELS, disturb, jitter_template
+from training.augmentation import FEWEST_PIXELS, LEVELS, cover, disturb, jitter_template
 
 
 def _crop(channels: int) -> np.ndarray:
@@ -22,6 +22,7 @@ def test_none_changes_nothing(channels):
     rng = np.random.default_rng(0)
     for _ in range(60):
         np.testing.assert_array_equal(disturb(crop, rng, LEVELS["none"]), crop)
+        np.testing.assert_array_equal(cover(crop, TEMPLATE, rng, LEVELS["none"]), crop)
 
 
 def test_half_of_the_faces_are_mirrored():
@@ -52,13 +53,57 @@ def test_light_comes_from_any_side(channels):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("angle", [0, 30])
+def test_sunglasses_cover_the_eyes_and_masks_the_mouth(channels, angle):
+    turn = np.exp(1j * np.deg2rad(angle))
+    points = (TEMPLATE @ (1, 1j) - 0.5 - 0.5j) * turn + 0.5 + 0.5j
+    landmarks = np.stack([points.real, points.imag], axis=1)
+    pixels = np.intp(landmarks * 96)
+    crop = np.full((96, 96, 3) if channels == 3 else (96, 96), 240, np.uint8)
+    rng, level = np.random.default_rng(0), replace(LEVELS["none"], covered=0.4)
+    seen = {"plain": 0, "sunglasses": 0, "mask": 0}
+    for _ in range(400):
+        covered = cover(crop, landmarks, rng, level).astype(int).reshape(96, 96, channels)
+        eyes, mouth = ([covered[y, x].mean() for x, y in pixels[rows]] for rows in ([0, 1], [3, 4]))
+        touched = covered.min(axis=2) < 240
+        if not touched.any() and np.all(covered == 240):
+            seen["plain"] += 1
+        elif max(eyes) < 190:
+            seen["sunglasses"] += 1
+            assert min(mouth) == 240
+            assert 0.04 < touched.mean() < 0.3
+        else:
+            seen["mask"] += 1
+            assert min(eyes) == 240
+            assert (covered != 240).any(axis=2).mean() > 0.1
+    assert 120 < seen["sunglasses"] < 200
+    assert 50 < seen["mask"] < 110
+
+
+def test_far_faces_have_few_pixels():
+    only = replace(LEVELS["none"], far=1)
+    rng = np.random.default_rng(0)
+    crop = rng.integers(0, 256, (96, 96), dtype=np.uint8)  # as sharp as can be
+    left = np.array([disturb(crop, rng, only).std() / crop.std() for _ in range(200)])
+    assert left.max() < 0.8
+    assert left.min() < 1.5 * FEWEST_PIXELS / 96
+    assert (left < 0.4).mean() > 0.3
+
+
+def test_small_crops_can_be_far_too():
+    only = replace(LEVELS["none"], far=1)
+    crop, rng = np.random.default_rng(0).integers(0, 256, (24, 24), dtype=np.uint8), np.random.default_rng(0)
+    assert {disturb(crop, rng, only).shape for _ in range(20)} == {(24, 24)}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("level", ["low", "mid", "high"])
 def test_shape_type_and_the_crop_itself_stay(level, channels):
     crop = _crop(channels)
     before = crop.copy()
     rng = np.random.default_rng(0)
     for _ in range(60):  # enough for every kind of damage
-        other = disturb(crop, rng, LEVELS[level])
+        other = disturb(cover(crop, TEMPLATE, rng, LEVELS[level]), rng, LEVELS[level])
         assert (other.shape, other.dtype) == (crop.shape, np.uint8)
     np.testing.assert_array_equal(crop, before)
 
@@ -69,7 +114,8 @@ def test_the_seed_decides(level):
 
     def draw(seed):
         rng = np.random.default_rng(seed)
-        return jitter_template(rng, strength), disturb(crop, rng, strength)
+        template = jitter_template(rng, strength)
+        return template, disturb(cover(crop, template, rng, strength), rng, strength)
 
     np.testing.assert_array_equal(draw(1)[0], draw(1)[0])
     np.testing.assert_array_equal(draw(1)[1], draw(1)[1])

@@ -6,7 +6,8 @@ import pytest
 
 from inference.faces import ATTRIBUTES, MIRRORED_FACES
 from training.cards import cards
-from training.evaluation import REPORT, headlines
+from training.conditions import CONDITIONS
+from training.evaluation import HEADLINE, REPORT, headlines
 from training.experiment import NETWORKS, Recipe
 from training.export import FIGURES, read_figures, read_records
 
@@ -24,6 +25,7 @@ def records(make_faces):
 
 
 def _record(name, logits, labels):
+    decoding = CALIBRATION[name]
     network = "emotion" if name == "emotion" else "traits"
     return {
         "task": name,
@@ -31,27 +33,33 @@ def _record(name, logits, labels):
         "side": 48,
         "channels": 1,
         "parameters": 1_560_615,
-        "calibration": CALIBRATION[name],
+        "calibration": decoding,
         "trained": {
             "date": "2026-01-31",
             "fits": [
                 {"task": "base", "epochs": 36, "augmentation": "mid", "seed": 2},
                 {"task": network, "epochs": 9, "augmentation": "mid", "seed": 3},
-                {"task": network, "epochs": 5, "augmentation": "low", "seed": 4, "blended": True},
+                {"task": network, "epochs": 5, "augmentation": "low", "seed": 4, "blended": 0.25},
             ],
             "precision": "mixed_bfloat16",
             "keras": "3.15.1",
             "backend": "tensorflow",
             "faces": {"fitted": 26_135, "calibration": 1_411},
         },
-        "valid": REPORT[name](logits, labels, CALIBRATION[name])
-        | headlines(name, logits, -logits, np.arange(200) < 50, labels, CALIBRATION[name]),
+        "valid": REPORT[name](logits, labels, decoding)
+        | headlines(name, logits, -logits, np.arange(200) < 50, labels, decoding)
+        | {
+            "conditions": {
+                condition: HEADLINE[name](np.roll(logits, shift, axis=0), labels, decoding)
+                for shift, condition in enumerate(CONDITIONS, 1)
+            }
+        },
     }
 
 
 def test_every_table_is_whole(records):
     tables = [block for block in cards(records, {}, {}).split("\n\n") if block.startswith("|")]
-    assert len(tables) == 8
+    assert len(tables) == 11
     for table in tables:
         assert len({line.count("|") for line in table.strip().splitlines()}) == 1
         assert table.splitlines()[1].strip("|").replace(" ", "").replace("|", "").strip("-") == ""
@@ -129,14 +137,28 @@ def test_what_flatters_is_told_apart(records):
     assert f"| 21-60 years alone | {valid['adults']['mae']:.2f} (" in text
 
 
+def test_conditions_of_photos_are_told(records):
+    text = cards(records, {}, {})
+    for record in records.values():
+        figures = [row.get("share", row.get("mae")) for row in record["valid"]["conditions"].values()]
+        assert len(set(figures)) > 3
+    for condition in CONDITIONS:
+        gender, age = (records[name]["valid"]["conditions"][condition] for name in ("gender", "age"))
+        assert f"| {condition} | {gender['share']:.1%} ({gender['low']:.1%} to" in text
+        assert f"| {condition} | {age['mae']:.2f} ({age['low']:.2f} to" in text
+
+
 def test_the_commands_that_make_them_are_told(records):
     expected = """\
-    python -m training traits --data DIR --seed 3
+    python -m training traits --data DIR --seed 3 --epochs 9
     python -m training traits --data DIR --seed 4 --start weights --runs runs/again-1 --epochs 5 \
---augmentation low --blend
+--augmentation low --blend 0.25
     python -m training evaluate --data DIR
 """
-    assert expected in cards(records, {}, {})
+    text = cards(records, {}, {})
+    assert expected in text
+    assert "seed 4, mixed 25% with what it started from" in text
+    assert "one seed" in text  # the first fit, `base`, had another than the one that this command gives it
 
 
 def test_a_model_not_made_yet_has_no_card(records):
@@ -177,6 +199,10 @@ def test_the_figures_of_the_readme_are_those_of_the_committed_records():
     original = read_figures("others", WEIGHTS)["original"]["valid"]["accuracy"]
     told = f"right for {original['share']:.1%} of {original['faces']:,} faces by those labels"
     assert told.replace("%", " %") in text.replace("\n", " ")
+    for condition in CONDITIONS:
+        in_it = [valid["conditions"][condition] for valid in (emotion, gender, age)]
+        shares = [f"{row['share']:.1%}".replace("%", " %") for row in in_it[:2]]
+        assert f"| {condition} | {shares[0]} | {shares[1]} | {in_it[2]['mae']:.1f} years |" in readme
     for title, figures in rows.items():
         (line,) = [line for line in readme if line.startswith("| ") and title in line]
         assert figures.replace("%", "") in line.replace(" %", "")

@@ -380,6 +380,7 @@ def test_only_clean_faces_are_fitted_to(place):
         ("age", {"teacher": "runs/seed-0"}, "does not tell what"),
         ("age", {"teacher": "runs/nobody"}, "no finished fit"),
         ("emotion", {"network": "mobilenet", "pretrained": "none.h5"}, "no weights"),
+        ("emotion", {"pretrained": "none.keras"}, "no weights"),
         ("emotion", {"clean": "none.txt"}, "none.txt"),
     ],
 )

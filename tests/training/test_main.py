@@ -15,6 +15,7 @@ import pytest
 
 from inference.faces import ATTRIBUTES
 from training.__main__ import main
+from training.conditions import CONDITIONS
 from training.data import locate, read_ferplus
 from training.experiment import logits
 from training.networks import residual
@@ -98,8 +99,15 @@ def test_records_tell_how_the_models_were_made(place):
         assert 3 < faces["calibration"] < 40
         told = record["valid"]["all" if name == "age" else "accuracy"]
         assert told["faces"] == record["valid"]["one_look"]["faces"] == COUNTS["valid"]
+        assert record["valid"]["conditions"].keys() == CONDITIONS.keys()
     assert 0 < _record(place, "age")["calibration"]["tail"] < 0.5
     assert _record(place, "emotion")["calibration"]["temperature"] > 0
+
+
+def test_what_is_covered_is_not_read(place):
+    """A mask hides the bars that tell the last emotions."""
+    valid = _record(place, "emotion")["valid"]
+    assert valid["conditions"]["with a mask"]["share"] < valid["accuracy"]["share"] - 0.1
 
 
 def test_the_saved_model_answers_as_in_training(place):
@@ -156,12 +164,12 @@ def test_a_fit_starts_from_models_that_are_there(place):
     shutil.copytree("weights", "more/weights")
     elsewhere = ("--start", "more/weights", "--runs", "more/runs", "--weights", "more/weights")
     for _ in range(2):  # the second time the start is the result; it changes nothing, and is told once
-        main(["emotion", "--epochs", "1", "--blend", *elsewhere, *FIT])
+        main(["emotion", "--epochs", "1", "--blend", "0.25", *elsewhere, *FIT])
     record = json.loads((place / "more/weights/emotion.json").read_text())
     before = _record(place, "emotion")["trained"]["fits"]
     assert record["trained"]["fits"] == [
         *before,
-        {"task": "emotion", "epochs": 1, "augmentation": "low", "seed": 0, "blended": True},
+        {"task": "emotion", "epochs": 1, "augmentation": "low", "seed": 0, "blended": 0.25},
     ]
     assert [path.name for path in (place / "more/runs").iterdir()] == ["emotion"]  # no earlier fit was made
     assert record["valid"]["accuracy"]["share"] > 0.6
@@ -173,7 +181,12 @@ def test_a_fit_starts_from_models_that_are_there(place):
     weights = [network.get_weights() for network in (start, blended, fitted)]
     assert max(np.abs(end - begin).max() for begin, _, end in zip(*weights)) > 1e-3
     for begin, middle, end in zip(*weights):
-        np.testing.assert_allclose(middle, (begin + end) / 2, atol=1e-6)
+        np.testing.assert_allclose(middle, 0.75 * begin + 0.25 * end, atol=1e-6)
+
+
+def test_a_fit_from_nothing_has_nothing_to_be_mixed_with(place):
+    with pytest.raises(ValueError, match="--start"):
+        main(["emotion", "--blend", "0.5", *FIT])
 
 
 def test_a_fit_never_goes_on_under_other_settings(place):
