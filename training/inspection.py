@@ -5,7 +5,6 @@ All of it is told in findings.csv, counted in report.md and shown on sheets; cle
 """
 
 import csv
-import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -263,7 +262,6 @@ def _out_of_fold(recipe: Recipe, located: Located, together: np.ndarray, folder:
                 task.peak_rate,
             )
             np.save(path / "logits.npy", answers(network, task, part))
-            shutil.rmtree(path / "checkpoint")  # of no more use
         logits = np.load(path / "logits.npy")
         if name == "gender":
             females = sigmoid(logits)

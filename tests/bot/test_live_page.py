@@ -52,7 +52,7 @@ CAMERAS = """
         return stream;
     };
 """
-FACTS = [re.compile(r"Happy \d+ %"), re.compile(r"Woman \d+ %"), re.compile(r"About 3\d \(\d+-\d+\)")]
+FACTS = [re.compile(r"Happy \d+ %"), re.compile(r"Woman \d+ %"), re.compile(r"About [23]\d \(\d+-\d+\)")]
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +222,7 @@ def test_face_is_told(running: Page) -> None:
         "transform", re.compile(r"matrix\((0\.9\d*|1), ")
     )
     expect(running.get_by_role("status")).to_have_text(
-        re.compile(r"Face \d+: happy, woman, about 3\d\."), timeout=10_000
+        re.compile(r"Face \d+: happy, woman, about [23]\d\."), timeout=10_000
     )
 
 
@@ -237,7 +237,7 @@ def test_rows_can_be_saved(running: Page) -> None:
         assert row["gender"] == "female"
         assert float(row["gender_probability"]) > 0.7
         assert float(row["age_low"]) < float(row["age"]) < float(row["age_high"])
-        assert 28 < float(row["age"]) < 40
+        assert 20 < float(row["age"]) < 40
     times = [datetime.fromisoformat(row["time"]) for row in rows]
     assert all(earlier < later for earlier, later in pairwise(times))
     objects = json.loads(saved(running, "Save JSON"))
