@@ -294,14 +294,14 @@ def _commands(records: dict[str, dict]) -> str:
     lines = []
     for network, trained in networks.items():
         usual = {"epochs": TASKS[network].epochs, "augmentation": TASKS[network].augmentation}
-        made = {key: trained[key] for key in ("clean",) if key in trained}
+        made = {"clean": trained["clean"]} if "clean" in trained else {}
         made |= {} if trained["precision"] == PRECISIONS[0] else {"precision": trained["precision"]}
         for number, fit in enumerate(fit for fit in trained["fits"] if fit["task"] == network):
             options = {"data": "DIR", "seed": fit["seed"]}
             options |= {"start": "weights", "runs": f"runs/again-{number}"} if number else {}
             options |= {key: fit[key] for key, value in usual.items() if fit[key] != value} | made
-            line = f"    python -m training {network}{_options(options)}"
-            lines.append(line + (f" --blend {fit['blended']}" if fit.get("blended") else ""))
+            options |= {"blend": fit["blended"]} if fit.get("blended") else {}
+            lines.append(f"    python -m training {network}{_options(options)}")
     return "\n".join(lines)
 
 

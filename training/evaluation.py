@@ -95,8 +95,8 @@ def _classification(probabilities: np.ndarray, truth: np.ndarray, names: tuple[s
     return {
         "accuracy": _share(predicted == truth),
         "balanced_accuracy": _rounded(recall[present].mean()),
-        "macro_recall": _rounded(recall[present].mean()),
         "macro_precision": _rounded(precision[present].mean()),
+        "macro_recall": _rounded(recall[present].mean()),
         "macro_f1": _rounded(f1[present].mean()),
         "intervals": _intervals(predicted, truth, len(names)),
         "roc_auc": _rounded(np.mean(known_areas)) if known_areas else None,

@@ -59,8 +59,8 @@ def grow(network: keras.Model, start: keras.Model) -> None:
             layer.gamma.assign(np.zeros(layer.gamma.shape))
 
 
-def blend(network: keras.Model, path: Path, share: float = 0.5) -> None:
-    """Give a network the mean, or another mixture, of its weights and those of a model in a file.
+def blend(network: keras.Model, path: Path, share: float) -> None:
+    """Give a network a mixture of its weights and those of a model in a file.
 
     Two ends of a fit that went on from the first lie in one wide valley, whose middle errs less than either
     (Izmailov et al. 2018, Wortsman et al. 2022).
