@@ -35,7 +35,7 @@ from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
 from training.export import read_records, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
-from training.networks import blend, grow, residual
+from training.networks import blend, grow, precision, residual
 from training.tasks import NETWORK_OF, PRECISIONS, TASKS
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
@@ -66,7 +66,6 @@ def train(options: argparse.Namespace) -> None:
     task = TASKS[name]
     if options.blend and not options.start:
         raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
-    keras.config.set_dtype_policy(options.precision)
     keras.utils.set_random_seed(options.seed)
 
     # Data
@@ -220,7 +219,8 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     """A fit's network, grown from that of the fit before; or loaded, where that was done before."""
     task = TASKS[name]
     start = options.start if name == options.command else None
-    network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
+    with precision(options.precision):
+        network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
     if start:
         grow(network, keras.saving.load_model(start / f"{name}.keras", compile=False))
     elif task.start:

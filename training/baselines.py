@@ -179,12 +179,7 @@ def transfer(
         unfrozen: how many of its last blocks are fitted; the others keep their weights and normalization.
         pretrained: file of the backbone's weights without its top, as keras.applications offers for download.
             Without one nothing is frozen: all of it is fitted from scratch.
-
-    Raises:
-        FileNotFoundError: there is no such file.
     """
-    if pretrained and not pretrained.exists():
-        raise FileNotFoundError(f"no weights of {name} in {pretrained}")
     backbone = BACKBONES[name]
     body = backbone.build(
         include_top=False, weights=str(pretrained) if pretrained else None, input_shape=(side, side, 3)

@@ -17,7 +17,7 @@ from training.baselines import BACKBONES, BASELINES, transfer
 from training.data import Faces, clean, dataset, locate
 from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
 from training.fitting import WEIGHT_DECAY, Crops, Taught, claim, digest, fit
-from training.networks import AGES, grow, residual
+from training.networks import AGES, grow, precision, residual
 from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, rarity
 
 Located = tuple[Faces, np.ndarray]  # faces and their landmarks
@@ -134,7 +134,8 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     # Model and training
     if recipe.network in BACKBONES and not recipe.pretrained:
         print(f"{recipe.network}: no --pretrained weights are given, so all of it is fitted from scratch")
-    network = build(recipe, task, recipe.precision)
+    with precision(recipe.precision):
+        network = build(recipe, task)
     # Not before, as what is refused must leave the folder to the recipe that is meant.
     claim(folder, asdict(recipe) | {"names": digest("\n".join(fitted[0].names))})
     rare = rarity(kinds(recipe.task, fitted[0].labels))
@@ -166,7 +167,8 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     )
 
     # Evaluate
-    serving = build(recipe, task, "float32")
+    with precision("float32"):
+        serving = build(recipe, task)
     serving.set_weights(network.get_weights())
     serving.save(folder / "model.keras")
     record = {
@@ -307,24 +309,27 @@ def task_of(recipe: Recipe) -> Task:
     return task
 
 
-def build(recipe: Recipe, task: Task, precision: str) -> keras.Model:
-    """The recipe's network with new weights, or those that it is to begin with."""
-    keras.config.set_dtype_policy(precision)
+def build(recipe: Recipe, task: Task) -> keras.Model:
+    """The recipe's network with new weights, or those that it is to begin with.
+
+    Raises:
+        FileNotFoundError: they are not there.
+    """
+    pretrained = Path(recipe.pretrained) if recipe.pretrained else None
+    if pretrained and not pretrained.exists():  # Keras raises ValueError
+        raise FileNotFoundError(f"no weights in {pretrained}")
     baseline = BASELINES.get(recipe.network)
     own = baseline.dropout if baseline else DROPOUT
     dropout = own if recipe.dropout is None else recipe.dropout
     if baseline:
         return baseline.build(task.side, task.channels, task.heads, dropout)
     if recipe.network in BACKBONES:
-        pretrained = Path(recipe.pretrained) if recipe.pretrained else None
         return transfer(
             recipe.network, task.side, task.channels, task.heads, dropout, recipe.unfrozen, pretrained
         )
     network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks, dropout)
-    if recipe.pretrained:
-        if not Path(recipe.pretrained).exists():  # Keras raises ValueError
-            raise FileNotFoundError(f"no weights in {recipe.pretrained}")
-        grow(network, keras.saving.load_model(recipe.pretrained, compile=False))
+    if pretrained:
+        grow(network, keras.saving.load_model(pretrained, compile=False))
     return network
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 
 from inference.faces import ATTRIBUTES
-from training.networks import residual
+from training.networks import precision, residual
 from training.tasks import Task
 
 # Beside the records: of networks fitted alike, by task, and of fits that are not shipped, by name.
@@ -15,12 +15,8 @@ FIGURES = ("comparison", "others")
 
 def serving_copy(network: keras.Model, task: Task) -> keras.Model:
     """The same network in float32, without optimizer or losses; bfloat16 is for training only."""
-    policy = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32")
-    try:
+    with precision("float32"):
         copy = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
-    finally:
-        keras.config.set_dtype_policy(policy)
     copy.set_weights(network.get_weights())
     return copy
 

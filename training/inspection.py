@@ -22,6 +22,7 @@ from training.duplicates import exact_copies, groups, near_copies
 from training.evaluation import AGE_BANDS, GENDERS, band_names
 from training.experiment import LABELS, Located, Recipe, answers, build, crops, kinds, task_of
 from training.fitting import claim, digest, fit
+from training.networks import precision
 from training.sheets import write_sheet
 from training.tasks import rarity
 
@@ -248,7 +249,8 @@ def _out_of_fold(recipe: Recipe, located: Located, together: np.ndarray, folder:
         part = faces.take(inside), landmarks[inside]
         if not (path / "logits.npy").exists():
             keras.utils.set_random_seed(fold)
-            network = build(recipe, task, recipe.precision)
+            with precision(recipe.precision):
+                network = build(recipe, task)
             batches = crops(task, others, rarity(kinds(name, others[0].labels)), "mid", fold)
             watched = part[0].take(slice(500)), part[1][:500]  # only shown
             fit(

@@ -1,5 +1,7 @@
 """The network: one small residual design, in several depths, sizes of input and heads."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -42,6 +44,17 @@ def residual(
     x = layers.Dropout(dropout)(x)
     outputs = {name: layers.Dense(size, dtype="float32", name=name)(x) for name, size in heads.items()}
     return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[name_of(heads)])
+
+
+@contextmanager
+def precision(policy: str) -> Iterator[None]:
+    """Build networks in a dtype policy of Keras; what is built later, such as the detector, is as before."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def grow(network: keras.Model, start: keras.Model) -> None:

@@ -3,7 +3,6 @@
 import csv
 
 import cv2
-import keras
 import numpy as np
 import pytest
 
@@ -13,12 +12,6 @@ from training.data import FERPLUS_COLUMNS, Faces
 from training.duplicates import pixel_digest
 
 SIDE = 48  # pixels
-
-
-@pytest.fixture(autouse=True)
-def _precision():
-    """Training sets Keras's precision for the whole process; each test begins with the usual one."""
-    keras.config.set_dtype_policy("float32")
 
 
 @pytest.fixture(scope="session")

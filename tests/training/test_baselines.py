@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from training.baselines import BACKBONES, BASELINES, blocks_of, transfer
+from training.networks import precision
 
 # Keras reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -80,9 +81,10 @@ def test_two_conv_age_is_what_its_layers_add_up_to():
 
 @pytest.mark.parametrize("name", [*BASELINES])
 def test_every_head_gives_finite_float32_logits_in_mixed_precision(name):
-    keras.config.set_dtype_policy("mixed_bfloat16")
     baseline = BASELINES[name]
-    network = baseline.build(baseline.side, baseline.channels, {"age": 117, "gender": 1}, baseline.dropout)
+    heads = {"age": 117, "gender": 1}
+    with precision("mixed_bfloat16"):
+        network = baseline.build(baseline.side, baseline.channels, heads, baseline.dropout)
     shape = (2, baseline.side, baseline.side, baseline.channels)
     answers = network(np.random.default_rng(0).normal(0, 1, shape).astype(np.float32))
     assert {head: tuple(answer.shape) for head, answer in answers.items()} == {
@@ -147,8 +149,3 @@ def test_the_order_of_colors_is_saved_with_the_network(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     crop = np.random.default_rng(0).normal(0, 1, (1, 32, 32, 3)).astype(np.float32)
     np.testing.assert_allclose(network(crop), again(crop), rtol=1e-5)
-
-
-def test_a_missing_file_of_weights_is_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match="vgg16"):
-        transfer("vgg16", 64, 3, {"gender": 1}, 0.2, pretrained=tmp_path / "vgg16.h5")

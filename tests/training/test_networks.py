@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from training.networks import grow, residual
+from training.networks import grow, precision, residual
 from training.tasks import TASKS
 
 # Keras reads its variables in a way that NumPy 2 deprecates.
@@ -37,12 +37,13 @@ def test_the_shipped_networks_have_at_most_six_million_parameters():
 
 
 def test_only_the_heads_are_float32_in_mixed_precision():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    network = _build("traits")
+    with precision("mixed_bfloat16"):
+        network = _build("traits")
     kinds = {layer.compute_dtype for layer in network.layers if layer.name not in ("age", "gender")}
     assert kinds == {"bfloat16"}
     assert {network.get_layer(head).compute_dtype for head in ("age", "gender")} == {"float32"}
     assert {variable.dtype for variable in network.trainable_variables} == {"float32"}
+    assert {layer.compute_dtype for layer in _build("traits").layers} == {"float32"}  # as before
 
 
 def test_a_grown_network_begins_as_the_one_that_it_grew_from():
