@@ -250,9 +250,13 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray) -> float:
         confidence: (n,) float, probability of the label given, 0 to 1.
         correct: (n,) bool.
     """
-    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
-    gaps = np.bincount(bins, weights=confidence - correct, minlength=ECE_BINS)
+    gaps = np.bincount(confidence_bins(confidence), weights=confidence - correct, minlength=ECE_BINS)
     return float(np.abs(gaps).sum() / len(correct))
+
+
+def confidence_bins(confidence: np.ndarray) -> np.ndarray:
+    """(n,) int, the bin of each of ECE_BINS, from 0."""
+    return np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
 
 
 def _emotion_calibration_error(logits: np.ndarray, truth: np.ndarray, temperature: float) -> float:

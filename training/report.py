@@ -18,7 +18,7 @@ from inference.decoding import decode_age, sigmoid, softmax
 from inference.faces import EMOTIONS
 from training.cards import cards
 from training.data import Faces, unique_majority
-from training.evaluation import ECE_BINS, GENDERS
+from training.evaluation import GENDERS, confidence_bins
 from training.export import FIGURES, read_figures, read_records
 from training.sheets import write_sheet
 
@@ -135,7 +135,7 @@ def _roc(classes: dict[str, tuple[np.ndarray, np.ndarray]], path: Path) -> str:
 
 def _reliability(confidence: np.ndarray, correct: np.ndarray, path: Path) -> str:
     """How often an answer of each confidence is right, by the bins of the calibration error."""
-    bins = np.minimum((confidence * ECE_BINS).astype(int), ECE_BINS - 1)
+    bins = confidence_bins(confidence)
     present = np.unique(bins)
     figure, axes = pyplot.subplots(figsize=(5, 5))
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
