@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from training.augmentation import LEVELS
 from training.experiment import Recipe, run, unusual
 from training.export import read_figures, write_figures
 
@@ -18,13 +19,15 @@ SHOWN = {  # figures of the reports
 def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, weights: Path) -> None:
     """Fit each network and write its figures on `valid` into weights/comparison.json as they come.
 
-    What was fitted before is only read; what was compared before by another recipe is dropped.
+    What was fitted before is only read; what was compared before by another recipe, or when the augmentation
+    was another, is dropped.
     """
     comparison = read_figures("comparison", weights)
     common = {key: value for key, value in asdict(recipe).items() if key not in OWN}
-    if comparison.get(recipe.task, {}).get("recipe") != common:
-        comparison[recipe.task] = {"recipe": common, "networks": {}}
-    weights.mkdir(parents=True, exist_ok=True)
+    made = {"recipe": common, "level": asdict(LEVELS[recipe.augmentation])}
+    known = comparison.get(recipe.task, {})
+    if {key: known.get(key) for key in made} != made:
+        comparison[recipe.task] = made | {"networks": {}}
     for network in networks:
         record = run(replace(recipe, network=network), data, folder / network)
         comparison[recipe.task]["networks"][network] = _told(record)

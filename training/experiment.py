@@ -13,6 +13,7 @@ import numpy as np
 
 from inference.decoding import sigmoid, softmax
 from training import classes
+from training.augmentation import LEVELS
 from training.baselines import BACKBONES, BASELINES, transfer
 from training.data import Faces, clean, dataset, locate
 from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
@@ -121,8 +122,9 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     """
     start = time.monotonic()
     task = task_of(recipe)
+    settings = asdict(recipe) | {"level": asdict(LEVELS[recipe.augmentation])}
     if (folder / "record.json").exists():
-        claim(folder, asdict(recipe))
+        claim(folder, settings)
         return read_record(folder)
     if recipe.teacher:
         _check_teacher(recipe, task)
@@ -137,7 +139,7 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     with precision(recipe.precision):
         network = build(recipe, task)
     # Not before, as what is refused must leave the folder to the recipe that is meant.
-    claim(folder, asdict(recipe) | {"names": digest("\n".join(fitted[0].names))})
+    claim(folder, settings | {"names": digest("\n".join(fitted[0].names))})
     rare = rarity(kinds(recipe.task, fitted[0].labels))
     batches = crops(
         task,

@@ -34,6 +34,7 @@ def read_records(weights: Path) -> dict[str, dict]:
 
 def write_figures(name: str, figures: dict[str, dict], weights: Path) -> None:
     """Write weights/NAME.json, of FIGURES."""
+    weights.mkdir(parents=True, exist_ok=True)
     (weights / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
 
 

@@ -13,6 +13,7 @@ from optuna.distributions import FloatDistribution
 from inference.decoding import sigmoid, softmax
 from training import comparison
 from training.__main__ import DRAWN, main
+from training.augmentation import LEVELS
 from training.classes import names
 from training.comparison import compare
 from training.data import read_ferplus
@@ -35,7 +36,7 @@ from training.experiment import (
     unusual,
     vote,
 )
-from training.export import read_figures
+from training.export import read_figures, write_figures
 from training.search import search, study_file
 
 pytestmark = [
@@ -107,7 +108,7 @@ def test_the_saved_network_gives_the_figures_of_the_record(place, members):
 
 def test_logits_are_means_of_two_looks(place):
     task = task_of(Recipe("emotion", **SMALL))
-    network = build(Recipe("emotion", **SMALL), task, "float32")
+    network = build(Recipe("emotion", **SMALL), task)
     faces, landmarks = read(task, "valid", place / "data")
     (crop, *_) = crops(task, (faces, landmarks))[0]
     ((one, other),) = looks(network, task, (faces, landmarks)).values()
@@ -120,10 +121,10 @@ def test_logits_are_means_of_two_looks(place):
 
 def test_ours_begins_with_a_model_like_it_whose_head_may_have_other_classes():
     start = Recipe("emotion", classes=7, precision="float32")
-    model = build(start, task_of(start), "float32")
+    model = build(start, task_of(start))
     model.save("start.keras")
     recipe = Recipe("emotion", classes=4, pretrained="start.keras", precision="float32")
-    network = build(recipe, task_of(recipe), "float32")
+    network = build(recipe, task_of(recipe))
     kernels = [each.get_layer("stage3_block2_b").kernel.numpy() for each in (model, network)]
     np.testing.assert_array_equal(*kernels)
     assert network.output_shape == (None, 4)
@@ -316,14 +317,21 @@ def test_a_search_for_what_can_not_be_learnt_leaves_nothing(tmp_path):
     assert not (tmp_path / "search").exists()
 
 
-def test_networks_are_compared_alike_and_once(place):
+def test_networks_are_compared_alike_and_once(place, monkeypatch):
     recipe = Recipe("age", **SMALL | {"epochs": 10, "peak_rate": None})
     weights, runs = place / "weights", place / "runs" / "compare"
+    common = {key: value for key, value in asdict(recipe).items() if key not in comparison.OWN}
+    older = {"recipe": common, "networks": {"six_conv": {}}}  # of who knows which augmentation
+    write_figures("comparison", {"age": older}, weights)
     compare(recipe, ["two_conv_age"], place / "data", runs, weights)
     compare(recipe, ["lenet", "two_conv_age"], place / "data", runs, weights)
     rows = read_figures("comparison", weights)["age"]
     assert list(rows["networks"]) == ["two_conv_age", "lenet"]
     assert rows["recipe"]["epochs"] == 10
+    with monkeypatch.context() as patch:
+        patch.setitem(LEVELS, recipe.augmentation, LEVELS["high"])
+        with pytest.raises(ValueError, match="level"):  # its fits are not compared with those of today
+            compare(recipe, ["lenet"], place / "data", runs, weights)
     compare(replace(recipe, epochs=1, mixup=0.2), ["lenet"], place / "data", runs / "mixed", weights)
     left = read_figures("comparison", weights)["age"]["networks"]
     assert list(left) == ["lenet"]  # none of another recipe
