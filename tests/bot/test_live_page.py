@@ -60,7 +60,7 @@ def browser(astronaut: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> 
     """With a camera in front of which a portrait sways; whether a page may use it is up to its context."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        pytest.skip("chromium is not installed (make browser installs Debian's)")
+        pytest.skip("chromium is not installed (make programs installs Debian's)")
     camera = tmp_path_factory.mktemp("camera") / "portrait.mjpeg"
     portrait = Image.fromarray(astronaut).resize((PORTRAIT_SIDE, PORTRAIT_SIDE))
     with camera.open("wb") as video:

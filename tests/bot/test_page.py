@@ -32,7 +32,7 @@ QUIET = (
 def browser() -> Iterator[Browser]:
     chromium = shutil.which("chromium")
     if chromium is None:
-        pytest.skip("chromium is not installed (make browser installs Debian's)")
+        pytest.skip("chromium is not installed (make programs installs Debian's)")
     with sync_playwright() as playwright:
         # As root, which containers run as, Chromium works only without its sandbox.
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET, chromium_sandbox=False)
@@ -86,6 +86,13 @@ def expect_astronaut(result: Locator) -> None:
     expect_state(result, "found")
     expect(result.locator(".face")).to_have_count(1)
     assert result.locator(".picture img").evaluate("image => image.naturalWidth") == 512
+
+
+def wait_until_held(page: Page, held: list[Route]) -> Route:
+    """The request that a route holds; it may come there after the page has said that it sends a photo."""
+    while not held:
+        page.wait_for_timeout(20)  # milliseconds
+    return held[0]
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -218,7 +225,7 @@ def test_heic_without_a_preview(page: Page, astronaut: np.ndarray, tmp_path: Pat
     result = page.locator(".result")
     expect(result.locator(".no-preview")).to_be_visible()
     expect(result.locator(".status")).to_have_text("Sending the photo")
-    held[0].continue_()
+    wait_until_held(page, held).continue_()
     expect_astronaut(result)
     expect(result.locator(".no-preview")).to_be_hidden()
 
@@ -293,6 +300,7 @@ def test_removing_a_photo_stops_its_analysis(page: Page, photo: Path) -> None:
     choose(page, photo, photo)
     results = page.locator(".result")
     expect(results.first.locator(".status")).to_have_text("Sending the photo")
+    wait_until_held(page, held)
     with page.expect_event("requestfailed"):
         results.first.get_by_role("button", name="Remove astronaut.png").click()
     expect(results).to_have_count(1)
@@ -363,7 +371,7 @@ def test_motion_can_be_switched_off(page: Page, photo: Path) -> None:
     assert page.evaluate("document.getAnimations().length") == 0
     page.emulate_media(reduced_motion="no-preference")
     assert page.evaluate("document.getAnimations().length") == 1
-    held[0].continue_()
+    wait_until_held(page, held).continue_()
     expect_astronaut(page.locator(".result"))
 
 
