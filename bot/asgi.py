@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -297,16 +297,19 @@ def client_address(request: HTTPConnection, routers: int) -> str:
     """Who sends a request. Each of the proxies in front adds the address that it sees to the end of
     X-Forwarded-For; what stands before those is whatever the client likes to claim.
 
-    Of an IPv6 address only the network, 64 bits, which is what one household or one server has to itself.
+    Of an IPv6 address only the network, 64 bits, which is what one household or one server has to itself; but
+    ::ffff:192.0.2.1 is how a proxy that listens to both kinds writes an IPv4 address.
     """
     claimed = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
     seen = claimed[-routers].strip() if 0 < routers <= len(claimed) else ""
     address = seen or (request.client.host if request.client else "")
     try:
-        network = ip_network((address, 64 if ":" in address else 32), strict=False)
+        ip = ip_address(address)
     except ValueError:
         return address
-    return str(network.network_address)
+    if ip.version == 4:
+        return str(ip)
+    return str(ip.ipv4_mapped or ip_network((int(ip), 64), strict=False).network_address)
 
 
 async def page(request: Request) -> Response:

@@ -39,6 +39,9 @@ ADVICE = {
     "dyno": "is set by Heroku",
 }
 
+# A / or # in a password, where not written as %2F or %23, would make the rest of it a port, in a traceback.
+REDIS = r"rediss?://([^\s/?#]*@)?(\[[\da-fA-F:.]+\]|[^\s/?#@:\[\]]+)(:\d{1,5})?([/?][^\s@#]*)?"
+
 
 def _secret(pattern: str):
     """A string of that form which no log or traceback ever shows."""
@@ -77,7 +80,7 @@ class Settings(BaseSettings):
     proxies: int | None = Field(None, ge=0, le=5)  # that add to X-Forwarded-For; see `routers`
     live_sessions: int = Field(4, ge=0, le=16)  # at once; 0 turns /live off
     live_open: bool = True  # to whoever has its address, not only to who comes from Telegram
-    redis_url: _secret(r"rediss?://\S+") | None = None
+    redis_url: _secret(REDIS) | None = None
     metrics_token: _secret(r"[!-~]{16,256}") | None = None
     dyno: str | None = None  # set by Heroku, and nowhere else
 

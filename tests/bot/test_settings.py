@@ -61,6 +61,12 @@ def test_the_secret_is_derived_from_the_token_where_none_is_set(monkeypatch):
         ("LIVE_SESSIONS", "17"),
         ("LIVE_OPEN", "perhaps"),
         ("REDIS_URL", "localhost:6379"),
+        ("REDIS_URL", "redis://:pass/word@example.com"),
+        ("REDIS_URL", "redis://user:pass#word@example.com:6379/0"),
+        ("REDIS_URL", "redis://:12345/word@example.com"),
+        ("REDIS_URL", "redis://user:12345/word@example.com"),
+        ("REDIS_URL", "redis://[abc"),
+        ("REDIS_URL", "redis://example.com:port"),
         ("METRICS_TOKEN", "short"),
         ("METRICS_TOKEN", "with spaces in the middle"),
     ],
@@ -71,6 +77,20 @@ def test_a_wrong_value_stops_with_one_sentence_that_does_not_show_it(monkeypatch
         load()
     assert str(stop.value) == f"{name} {ADVICE[name.lower()]}."
     assert stop.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "redis://example.com",
+        "redis://localhost:6379/0",
+        "rediss://:p%2Fss@word@example.com:6380?ssl_cert_reqs=none",
+        "redis://user:password@[2001:db8::1]:6379/1",
+    ],
+)
+def test_addresses_of_redis(monkeypatch, address):
+    monkeypatch.setenv("REDIS_URL", address)
+    assert load().redis == address
 
 
 def test_every_setting_has_its_advice():
