@@ -64,7 +64,7 @@ def train(options: argparse.Namespace) -> None:
     """Data, network, training and evaluation of one of SHIPPED."""
     name = options.command
     task = TASKS[name]
-    if options.blend and not options.start:
+    if options.blend is not None and not options.start:
         raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
     keras.utils.set_random_seed(options.seed)
 
@@ -221,18 +221,20 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     start = options.start if name == options.command else None
     with precision(options.precision):
         network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
-    if start:
-        grow(network, keras.saving.load_model(start / f"{name}.keras", compile=False))
-    elif task.start:
+    if not start and task.start:
         grow(network, _fitted(task.start, faces, valid, options))
     settings = _settings(name, options)
     folder = options.runs / name
+    if start and not (start / f"{name}.keras").exists():
+        raise FileNotFoundError(f"no {name}.keras in {start}")
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
     claim(folder, settings | made | {"names": digest("\n".join(faces[0].names))})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")
         fits = read_records(start)[next(iter(task.heads))]["trained"]["fits"]
         (folder / "start.json").write_text(json.dumps(fits))
+    if start:
+        grow(network, keras.saving.load_model(folder / "start.keras", compile=False))
     crops = experiment.crops(
         task,
         faces,
@@ -286,7 +288,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--clean", help=CLEAN)
         command.add_argument("--start", type=Path, help="folder of models to go on from")
         command.add_argument(
-            "--blend", type=float, help="share of the fit in a mixture with where it started"
+            "--blend", type=_share, help="share of the fit in a mixture with where it started"
         )
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
@@ -329,6 +331,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--network", choices=NETWORKS, default=Recipe.network, help="that doubts labels")
     return parser
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError("must be above 0 and at most 1")
+    return share
 
 
 def _add_places(command: argparse.ArgumentParser, *names: str) -> None:

@@ -135,12 +135,16 @@ def _votes(classes: np.ndarray | int) -> np.ndarray:
 def read_fer2013(root: Path, split: str) -> Faces:
     """FER2013 with its original labels: class folders (`train/happy/*.png`) or the original fer2013.csv.
 
+    The pictures of fer2013.csv have no names of their own. Where FER+'s table lies beside it they have those
+    of its rows, which stand in the same order, else the numbers of their rows.
+
     Args:
         root: a folder that holds `train` and `valid`, or `test` instead, or that holds fer2013.csv.
         split: "train", "valid" or "test".
 
     Raises:
         FileNotFoundError: `root` holds neither, or nothing of that split.
+        ValueError: the tables of FER2013 and FER+ there have not the same rows.
     """
 
     def labels_of(path: Path) -> dict:
@@ -157,16 +161,27 @@ def read_fer2013(root: Path, split: str) -> Faces:
 
 
 def _fer2013_rows(table: Path, split: str) -> Faces:
-    names, images, classes = [], [], []
+    numbers, images, classes, usages = [], [], [], []
     with table.open(newline="") as lines:
         for number, row in enumerate(csv.DictReader(lines)):
+            usages.append(row["Usage"])
             if row["Usage"] == FER2013_USAGES[split]:
                 pixels = np.array(row["pixels"].split(), np.uint8)
                 images.append(pixels.reshape(FER2013_SIDE, FER2013_SIDE))
-                names.append(f"fer{number:07d}.png")
+                numbers.append(number)
                 classes.append(int(row["emotion"]))
-    if not names:
+    if not numbers:
         raise FileNotFoundError(f"no FER2013 pictures of the split {split} in {table}")
+    votes = table.with_name("fer2013new.csv")
+    if votes.exists():
+        rows = _rows(votes)
+        if [row["Usage"] for row in rows] != usages:
+            raise ValueError(
+                f"{votes} has not the same rows as {table}, so that their pictures can't be told"
+            )
+        names = [rows[number]["Image name"] or f"row{number:07d}.png" for number in numbers]
+    else:
+        names = [f"row{number:07d}.png" for number in numbers]
     return Faces(np.array(names, str), images, {"original": np.array(classes, int)})
 
 
@@ -198,8 +213,12 @@ def read_ferplus(root: Path, split: str) -> Faces:
 
 def ferplus_table(root: Path) -> dict[str, dict[str, str]]:
     """The rows of FER+ by the names of their pictures; those that have no name are no faces."""
-    with (root / "fer2013new.csv").open(newline="") as lines:
-        return {row["Image name"]: row for row in csv.DictReader(lines)}
+    return {row["Image name"]: row for row in _rows(root / "fer2013new.csv")}
+
+
+def _rows(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as lines:
+        return list(csv.DictReader(lines))
 
 
 def unique_majority(votes: np.ndarray) -> np.ndarray:
@@ -439,6 +458,11 @@ def _save(path: Path, known: dict[str, np.ndarray]) -> None:
 
 
 def _locate_all(images: Sequence[np.ndarray], title: str, photos: bool) -> Iterable[np.ndarray]:
+    import keras  # which reads no data set
+
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(f"the landmarks of {title} are found by TensorFlow: begin without KERAS_BACKEND")
+
     from inference.detector import Detector  # TensorFlow; not needed once the landmarks are cached
 
     detector = Detector()

@@ -316,11 +316,14 @@ def build(recipe: Recipe, task: Task) -> keras.Model:
 
     Raises:
         FileNotFoundError: they are not there.
+        ValueError: the network can only begin with new ones.
     """
     pretrained = Path(recipe.pretrained) if recipe.pretrained else None
     if pretrained and not pretrained.exists():  # Keras raises ValueError
         raise FileNotFoundError(f"no weights in {pretrained}")
     baseline = BASELINES.get(recipe.network)
+    if baseline and pretrained:
+        raise ValueError(f"{recipe.network} can't begin with weights that are there")
     own = baseline.dropout if baseline else DROPOUT
     dropout = own if recipe.dropout is None else recipe.dropout
     if baseline:

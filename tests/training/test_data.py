@@ -76,18 +76,31 @@ def _rows(faces):
     return zip(faces.names.tolist(), faces.images, faces.labels["original"], strict=True)
 
 
-def test_fer2013_csv_has_the_names_of_ferplus_and_the_official_splits(tmp_path):
+def test_fer2013_csv_has_the_official_splits_and_the_names_of_ferplus(tmp_path):
     pixels = " ".join(["0"] * 47 + ["255"] + ["9"] * (48 * 47))
     with (tmp_path / "fer2013.csv").open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(("emotion", "pixels", "Usage"))
         table.writerows([(3, pixels, "Training"), (0, pixels, "PublicTest"), (6, pixels, "Training")])
     train, valid = read_fer2013(tmp_path, "train"), read_fer2013(tmp_path, "valid")
-    assert train.names.tolist() == ["fer0000000.png", "fer0000002.png"]
+    assert train.names.tolist() == ["row0000000.png", "row0000002.png"]
     assert train.labels["original"].tolist() == [EMOTIONS.index("happy"), EMOTIONS.index("neutral")]
-    assert valid.names.tolist() == ["fer0000001.png"]
+    assert valid.names.tolist() == ["row0000001.png"]
     assert train.images[0][0, 47] == 255
     assert train.images[0][1, 0] == 9
+    # Rows of FER+ without a name are no faces, and are not counted in the names of the others.
+    rows = [
+        {"Usage": "Training", "Image name": "", "NF": 10},
+        {"Usage": "PublicTest", "Image name": "fer0000000.png", "fear": 9},
+    ]
+    _write_votes(tmp_path, *rows)
+    with pytest.raises(ValueError, match="same rows"):
+        read_fer2013(tmp_path, "train")
+    _write_votes(tmp_path, *rows, {"Usage": "Training", "Image name": "fer0000001.png", "sadness": 9})
+    assert read_fer2013(tmp_path, "train").names.tolist() == ["row0000000.png", "fer0000001.png"]
+    assert read_fer2013(tmp_path, "valid").names.tolist() == ["fer0000000.png"]
+    (votes,) = read_ferplus(tmp_path, "train").labels["votes"]
+    assert votes[EMOTIONS.index("sad")] == 1
 
 
 def test_no_fer2013_there(tmp_path):

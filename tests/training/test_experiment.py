@@ -389,6 +389,7 @@ def test_only_clean_faces_are_fitted_to(place):
         ("age", {"teacher": "runs/nobody"}, "no finished fit"),
         ("emotion", {"network": "mobilenet", "pretrained": "none.h5"}, "no weights"),
         ("emotion", {"pretrained": "none.keras"}, "no weights"),
+        ("emotion", {"network": "lenet", "pretrained": __file__}, "can't begin with"),
         ("emotion", {"clean": "none.txt"}, "none.txt"),
     ],
 )

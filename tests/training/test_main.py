@@ -209,7 +209,14 @@ def test_a_fit_never_goes_on_under_other_settings(place):
 
 
 @pytest.mark.parametrize(
-    "wrong", [[], ["gender"], ["traits", "--augmentation", "huge"], ["evaluate", "--epochs", "3"]]
+    "wrong",
+    [
+        [],
+        ["gender"],
+        ["traits", "--blend", "0"],
+        ["traits", "--augmentation", "huge"],
+        ["evaluate", "--epochs", "3"],
+    ],
 )
 def test_what_is_not_understood_is_refused(wrong, capsys):
     with pytest.raises(SystemExit):
