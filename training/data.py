@@ -172,6 +172,7 @@ def _fer2013_rows(table: Path, split: str) -> Faces:
                 classes.append(int(row["emotion"]))
     if not numbers:
         raise FileNotFoundError(f"no FER2013 pictures of the split {split} in {table}")
+    known = [""] * len(usages)
     votes = table.with_name("fer2013new.csv")
     if votes.exists():
         rows = _rows(votes)
@@ -179,9 +180,8 @@ def _fer2013_rows(table: Path, split: str) -> Faces:
             raise ValueError(
                 f"{votes} has not the same rows as {table}, so that their pictures can't be told"
             )
-        names = [rows[number]["Image name"] or f"row{number:07d}.png" for number in numbers]
-    else:
-        names = [f"row{number:07d}.png" for number in numbers]
+        known = [row["Image name"] for row in rows]
+    names = [known[number] or f"row{number:07d}.png" for number in numbers]
     return Faces(np.array(names, str), images, {"original": np.array(classes, int)})
 
 
