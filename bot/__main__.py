@@ -9,6 +9,7 @@ from telegram.error import InvalidToken, TelegramError
 from telegram.ext import Application
 
 from bot import logs
+from bot.albums import Albums
 from bot.asgi import introduce
 from bot.conversation import ALLOWED_UPDATES, build_application
 from bot.limits import Limits
@@ -38,7 +39,7 @@ def poll(settings: Settings) -> None:
     """Fetch updates from Telegram until a signal stops it."""
     pool = Pool(settings.inference_processes, settings.photo_seconds, settings.photo_megabytes)
     shared = Shared(settings)
-    application = build_application(settings, pool, Limits(settings, shared))
+    application = build_application(settings, pool, Limits(settings, shared), Albums(shared))
     tasks: list[asyncio.Task] = []
 
     async def start(application: Application) -> None:

@@ -6,6 +6,7 @@ import hmac
 import json
 import logging
 import math
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +31,8 @@ from telegram.ext import Application
 
 from bot import __version__, journal, logs, replies
 from bot.admission import Admission, Busy, Finished
-from bot.conversation import ALLOWED_UPDATES, BUDGET_SECONDS, WORK_SECONDS, build_application
+from bot.albums import Albums
+from bot.conversation import ALLOWED_UPDATES, BUDGET_SECONDS, build_application
 from bot.limits import Limits, SlowDown
 from bot.live import Live
 from bot.settings import LIVE_PATH, WEBHOOK_PATH, Settings, load
@@ -63,6 +65,7 @@ LIVE_HEADERS = {
     ),
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
 }
+WITH_PORT = re.compile(r"(?P<v4>[\d.]+):\d+|\[(?P<v6>[^]]+)](:\d+)?")  # as some proxies write addresses
 REFUSAL_STATUS = {Reason.NOT_AN_IMAGE: 415, Reason.TOO_MANY_BYTES: 413}  # 422 for all others
 
 
@@ -88,6 +91,7 @@ def create_application(settings: Settings) -> Starlette:
     app.state.settings = settings
     app.state.shared = Shared(settings)
     app.state.limits = Limits(settings, app.state.shared)
+    app.state.albums = Albums(app.state.shared)
     app.state.admission = Admission(settings.max_in_flight, app.state.shared)
     app.state.live = Live(settings)
     app.state.uploads = asyncio.Semaphore(UPLOADS)
@@ -138,7 +142,7 @@ async def finish(app: Starlette) -> None:
 async def connect(app: Starlette) -> None:
     """Log in to Telegram and set up the bot there; goes on trying until Telegram answers."""
     settings = app.state.settings
-    telegram = build_application(settings, app.state.pool, app.state.limits)
+    telegram = build_application(settings, app.state.pool, app.state.limits, app.state.albums)
     while True:
         try:
             await telegram.initialize()
@@ -231,7 +235,7 @@ def put_away(at_work: set[asyncio.Task], work: asyncio.Task) -> None:
 
 async def deliver(app: Starlette, update: Update) -> None:
     """Answer an update, holding its claim; redelivered meanwhile, it is found busy, and then finished."""
-    async with app.state.admission.claim(update.update_id), asyncio.timeout(WORK_SECONDS):
+    async with app.state.admission.claim(update.update_id):
         await app.state.telegram.process_update(update)
 
 
@@ -303,6 +307,8 @@ def client_address(request: HTTPConnection, routers: int) -> str:
     claimed = ",".join(request.headers.getlist("X-Forwarded-For")).split(",")
     seen = claimed[-routers].strip() if 0 < routers <= len(claimed) else ""
     address = seen or (request.client.host if request.client else "")
+    if with_port := WITH_PORT.fullmatch(address):
+        address = with_port["v4"] or with_port["v6"]
     try:
         ip = ip_address(address)
     except ValueError:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar
 
-from cachetools import LRUCache, TTLCache
+from cachetools import LRUCache
 from telegram import (
     Animation,
     Chat,
@@ -42,6 +42,7 @@ from telegram.ext import (
 )
 
 from bot import journal, replies
+from bot.albums import Albums
 from bot.limits import Limits, SlowDown
 from bot.settings import Settings
 from inference.errors import MAX_BYTES, PhotoError, Reason
@@ -65,7 +66,7 @@ TOO_LARGE = "too large"  # of what was sent: error 413, which the library has no
 VIDEO_COST = 5  # photos that a video counts as, against the limits
 FILM_NAME = "faces.mp4"
 GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process
-ALBUM_SECONDS = 60  # that an album of which one photo was asked for is remembered
+ALBUM_SECONDS = 1  # that a photo of an album waits for the one whose caption asks for all
 ACTIONS = {
     "photo": ChatAction.UPLOAD_PHOTO,
     "video": ChatAction.RECORD_VIDEO,
@@ -109,6 +110,21 @@ async def live(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 async def photo(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """A photo or a video, or either sent as a file."""
     await _answer(update.effective_message, update, context)
+
+
+async def group_photo(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
+    """A photo or a video that a group asks the bot for in its caption, or another of the same album."""
+    albums, message = context.bot_data["albums"], update.effective_message
+    asked, album = _is_mention(message) or _is_command(message), message.media_group_id
+    if asked and album:
+        await albums.ask_for(album)
+    elif album:
+        asked = await albums.asked_for(album)
+        if not asked:  # yet: an album's messages come all at once, in any order
+            await asyncio.sleep(ALBUM_SECONDS)
+            asked = await albums.asked_for(album)
+    if asked:
+        await _answer(message, update, context)
 
 
 async def analyze(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -171,10 +187,19 @@ class Redelivered(Application):
     """An application whose updates come by webhook: temporary errors leave `process_update`, so that
     the update is not acknowledged and Telegram sends it again."""
 
+    work_seconds: float | None = WORK_SECONDS
+
     async def process_update(self, update: object) -> None:
         chat = update.effective_chat
-        with journal.entry(chat.type if chat else "none", update.update_id):
-            await super().process_update(update)
+        with journal.entry(chat.type if chat else "none", update.update_id) as entry:
+            try:
+                async with asyncio.timeout(self.work_seconds):
+                    await super().process_update(update)
+            except TimeoutError:
+                if entry.outcome != "answered":
+                    raise
+                # From the start it would be answered twice.
+                log.warning("the rest of a long answer was lost: it took too long")
 
     async def process_error(self, update, error, job=None, coroutine=None) -> bool:
         if update is not None and is_temporary(error):
@@ -184,6 +209,8 @@ class Redelivered(Application):
 
 class Polled(Redelivered):
     """An application that fetches its updates: Telegram sends none again, so they are tried again here."""
+
+    work_seconds = None
 
     async def process_update(self, update: object) -> None:
         for seconds in RETRY_SECONDS:
@@ -196,10 +223,12 @@ class Polled(Redelivered):
         try:
             return await super().process_update(update)
         except (TelegramError, TimeoutError) as error:
-            log.error("an update was given up: %s", error)
+            log.error("update %s was given up: %s", update.update_id, error)
+            with suppress(TelegramError):
+                await update.effective_message.reply_text(replies.TROUBLE, **QUOTED)
 
 
-def build_application(settings: Settings, pool: Pool, limits: Limits) -> Application:
+def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Albums) -> Application:
     """The bot, wired up; not yet connected to Telegram."""
     builder = (
         ApplicationBuilder()
@@ -217,7 +246,7 @@ def build_application(settings: Settings, pool: Pool, limits: Limits) -> Applica
     else:
         builder = builder.application_class(Polled)
     application = builder.build()
-    application.bot_data.update(settings=settings, pool=pool, limits=limits)
+    application.bot_data.update(settings=settings, pool=pool, limits=limits, albums=albums)
     application.bot_data["given_up"] = LRUCache(GIVEN_UP)
 
     new = filters.UpdateType.MESSAGE  # not edited ones, which old updates may hold
@@ -229,7 +258,7 @@ def build_application(settings: Settings, pool: Pool, limits: Limits) -> Applica
     application.add_handler(CommandHandler("live", live, new))
     application.add_handler(MessageHandler(private & READABLE, photo))
     application.add_handler(MessageHandler(private & ~filters.StatusUpdate.ALL, anything_else))
-    application.add_handler(MessageHandler(group & READABLE & Asked(), photo))
+    application.add_handler(MessageHandler(group & READABLE & ASKED, group_photo))
     application.add_handler(MessageHandler(group & filters.REPLY & MENTION, mention))
     application.add_error_handler(failed)
     return application
@@ -265,20 +294,13 @@ class Mention(filters.MessageFilter):
 
 
 class Asked(filters.MessageFilter):
-    """Photos of a group that the bot is asked for in their caption, and the others of their album."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._albums: TTLCache[str, bool] = TTLCache(1000, ALBUM_SECONDS)
+    """Messages whose caption asks for the bot, and those of albums, of which only one has the caption."""
 
     def filter(self, message: Message) -> bool:
-        asked = _is_mention(message) or _is_command(message)
-        if asked and message.media_group_id:
-            self._albums[message.media_group_id] = True
-        return asked or message.media_group_id in self._albums
+        return _is_mention(message) or _is_command(message) or message.media_group_id is not None
 
 
-READABLE, MENTION = Readable(), Mention()
+READABLE, MENTION, ASKED = Readable(), Mention(), Asked()
 
 
 def _kind(message: Message) -> str | None:
@@ -305,7 +327,7 @@ async def _answer(message: Message, update: Update, context: ContextTypes.DEFAUL
             await _analyze(message, update, context)
     except SlowDown as refusal:
         journal.current().end("slowed", "photos_a_minute" if refusal.seconds else "photos_at_once")
-        if await limits.may_tell(sender):
+        if await limits.may_tell(sender, refusal):
             await _say(message, replies.slow_down(refusal.seconds))
 
 

@@ -3,11 +3,11 @@
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
@@ -18,14 +18,16 @@ from bot.shared import Shared
 T = TypeVar("T")
 
 AT_WORK_SECONDS = 60  # after which a killed process's photo no longer counts as being worked on
-TELLING = RateLimitItemPerMinute(1)  # how often one person is told to slow down
+# How often one person is told to slow down: when what they were told to wait for is over, they are told anew.
+TELLING = RateLimitItemPerMinute(1)
+TELLING_TO_WAIT = RateLimitItemPerSecond(1, 10)  # for the answers to the others
 
 
 class SlowDown(Exception):
     """More photos than one person or address may send.
 
     Attributes:
-        seconds: until the next one may come; 0 where it only has to wait for the answers to the others.
+        seconds: until the others may come; 0 where they only have to wait for the answers to those before.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -41,7 +43,8 @@ class Limits:
         self._at_once = settings.user_photos_at_once
         self._of_user = RateLimitItemPerMinute(settings.user_photos_a_minute)
         self._of_address = RateLimitItemPerMinute(settings.page_photos_a_minute)
-        self._at_work: Counter[str] = Counter()  # photos in this process, by sender
+        self._at_work: Counter[str] = Counter()  # photos and videos in this process, by sender
+        self._to_count: Counter[str] = Counter()  # photos that those will count as
         self._memory = MovingWindowRateLimiter(MemoryStorage())
         self._redis = shared.connections and MovingWindowRateLimiter(
             RedisStorage(
@@ -65,12 +68,13 @@ class Limits:
         """
         name, photos = f"user:{sender}", min(photos, self._of_user.amount)
         async with self._one_of_a_few(name):
-            # Those being worked on will count soon.
-            cost = self._at_work[name] - 1 + photos
-            if not await self._count(lambda window: window.test(self._of_user, name, cost=cost)):
-                raise SlowDown(await self._wait(self._of_user, name))
-            yield
-            await self._count(lambda window: window.hit(self._of_user, name, cost=photos))
+            with _added(self._to_count, name, photos):
+                cost = self._to_count[name]
+                if not await self._count(lambda window: window.test(self._of_user, name, cost=cost)):
+                    # A place or two may be free sooner, but not for all that they want to send.
+                    raise SlowDown(self._of_user.get_expiry())
+                yield
+                await self._count(lambda window: window.hit(self._of_user, name, cost=photos))
 
     async def address(self, address: str) -> None:
         """Count a photo that comes from an address.
@@ -80,11 +84,13 @@ class Limits:
         """
         name = f"address:{address}"
         if not await self._count(lambda window: window.hit(self._of_address, name)):
-            raise SlowDown(await self._wait(self._of_address, name))
+            stats = await self._count(lambda window: window.get_window_stats(self._of_address, name))
+            raise SlowDown(max(1.0, stats.reset_time - time.time()))
 
-    async def may_tell(self, sender: int) -> bool:
+    async def may_tell(self, sender: int, refusal: SlowDown) -> bool:
         """Whether a person is to be told of the limits now; told each time, they could make the bot flood."""
-        return await self._count(lambda window: window.hit(TELLING, f"told:{sender}"))
+        rate = TELLING if refusal.seconds else TELLING_TO_WAIT
+        return await self._count(lambda window: window.hit(rate, f"told:{sender}"))
 
     @asynccontextmanager
     async def _one_of_a_few(self, name: str) -> AsyncIterator[None]:
@@ -102,22 +108,27 @@ class Limits:
 
         if self._at_work[name] >= self._at_once:
             raise SlowDown(0)
-        self._at_work[name] += 1
-        try:
-            if not await self._shared.ask(enter, True):
-                raise SlowDown(0)
-            yield
-        finally:
-            self._at_work[name] -= 1
-            self._at_work += Counter()  # drops those at zero
-            await self._shared.ask(lambda redis: redis.zrem(key, token), None)
-
-    async def _wait(self, rate: RateLimitItem, name: str) -> float:
-        """Seconds until the next photo may come, at least one."""
-        stats = await self._count(lambda window: window.get_window_stats(rate, name))
-        return max(1.0, stats.reset_time - time.time())
+        with _added(self._at_work, name, 1):
+            try:
+                if not await self._shared.ask(enter, True):
+                    raise SlowDown(0)
+                yield
+            finally:
+                await self._shared.ask(lambda redis: redis.zrem(key, token), None)
 
     async def _count(self, question: Callable[[MovingWindowRateLimiter], Awaitable[T]]) -> T:
         """Ask the window in Redis; while it is away, the one in memory."""
         answer = await self._shared.ask(lambda _: question(self._redis), None)
         return await question(self._memory) if answer is None else answer
+
+
+@contextmanager
+def _added(counts: Counter[str], name: str, count: int) -> Iterator[None]:
+    """Count something while it lasts; nothing stays of a name without any."""
+    counts[name] += count
+    try:
+        yield
+    finally:
+        counts[name] -= count
+        if not counts[name]:
+            del counts[name]

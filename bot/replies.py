@@ -154,7 +154,7 @@ def slow_down(seconds: float) -> str:
     """To who sends too many photos or videos.
 
     Args:
-        seconds: until the next one may come; 0 where it only has to wait for the answers to the others.
+        seconds: until the others may come; 0 where they only have to wait for the answers to those before.
     """
     if not seconds:
         return "I am still busy with what you sent before. Please send this again when you have the answers."

@@ -149,6 +149,10 @@ def test_one_address_can_t_fill_the_page_with_photos(tmp_path):
         (["::ffff:192.0.2.1"], 1, "192.0.2.1"),
         (["::1.2.3.4"], 1, "::"),
         (["nonsense"], 1, "nonsense"),
+        (["192.0.2.7:5678"], 1, "192.0.2.7"),
+        (["[2001:db8:1:2:3:4:5:6]:80"], 1, "2001:db8:1:2::"),
+        (["[2001:db8:1:2:3:4:5:6]"], 1, "2001:db8:1:2::"),
+        (["nonsense:80"], 1, "nonsense:80"),
     ],
 )
 def test_the_address_of_a_client(forwarded, routers, address):

@@ -44,7 +44,7 @@ def test_one_person_s_photos_a_minute_are_limited(one_dyno):
         async with one_dyno() as limits:
             for _ in range(5):
                 await photo(limits, ANN)
-            assert 50 < await refused(photo(limits, ANN)) <= 60
+            assert await refused(photo(limits, ANN)) == 60
             await photo(limits, BOB)
 
     asyncio.run(scenario())
@@ -100,6 +100,17 @@ def test_photos_being_worked_on_count_towards_the_minute(one_dyno):
     asyncio.run(scenario())
 
 
+def test_videos_being_worked_on_count_as_several_photos(one_dyno):
+    async def scenario():
+        async with one_dyno() as limits:
+            async with limits.user(ANN, 4):
+                assert await refused(photo(limits, ANN, 2)) > 0
+            await photo(limits, ANN)
+            assert await refused(photo(limits, ANN)) > 0
+
+    asyncio.run(scenario())
+
+
 def test_one_address_s_photos_a_minute_are_limited(one_dyno):
     async def scenario():
         async with one_dyno() as limits:
@@ -111,11 +122,12 @@ def test_one_address_s_photos_a_minute_are_limited(one_dyno):
     asyncio.run(scenario())
 
 
-def test_a_person_is_told_once_a_minute(one_dyno):
+def test_a_person_is_told_once_a_minute_and_of_photos_at_once_besides(one_dyno):
     async def scenario():
         async with one_dyno() as limits:
-            assert [await limits.may_tell(ANN) for _ in range(3)] == [True, False, False]
-            assert await limits.may_tell(BOB)
+            assert [await limits.may_tell(ANN, SlowDown(60)) for _ in range(3)] == [True, False, False]
+            assert [await limits.may_tell(ANN, SlowDown(0)) for _ in range(3)] == [True, False, False]
+            assert await limits.may_tell(BOB, SlowDown(60))
 
     asyncio.run(scenario())
 
@@ -130,8 +142,8 @@ def test_dynos_share_the_limits(redis_server):
             await asyncio.gather(photo(first, ANN), photo(second, ANN))
             await photo(first, ANN)
             assert await refused(photo(second, ANN)) > 0
-            assert await first.may_tell(ANN)
-            assert not await second.may_tell(ANN)
+            assert await first.may_tell(ANN, SlowDown(60))
+            assert not await second.may_tell(ANN, SlowDown(60))
 
     asyncio.run(scenario())
 
@@ -143,8 +155,8 @@ def test_bots_that_share_a_redis_don_t_share_their_limits(redis_server):
             sharing(redis_server.url) as one,
             sharing(redis_server.url, telegram_bot_token=token) as other,
         ):
-            assert await Limits(SETTINGS, one).may_tell(ANN)
-            assert await Limits(SETTINGS, other).may_tell(ANN)
+            assert await Limits(SETTINGS, one).may_tell(ANN, SlowDown(60))
+            assert await Limits(SETTINGS, other).may_tell(ANN, SlowDown(60))
 
     asyncio.run(scenario())
 
