@@ -69,7 +69,8 @@ def train(options: argparse.Namespace) -> None:
     keras.utils.set_random_seed(options.seed)
 
     # Data
-    fitted, calibration = experiment.apart(experiment.read(task, "train", options.data), options.clean)
+    labelled = experiment.read(task, "train", options.data)
+    fitted, calibration = experiment.apart(labelled, [options.clean])
     valid = experiment.read(task, "valid", options.data)
 
     # Network and training
@@ -77,8 +78,8 @@ def train(options: argparse.Namespace) -> None:
 
     # Evaluate
     network = serving_copy(network, task)
+    fits = _history(name, options)
     held_out_logits = experiment.logits(network, task, calibration)
-    clean = {"clean": options.clean} if options.clean else {}
     records = {
         attribute: {
             "task": attribute,
@@ -89,17 +90,15 @@ def train(options: argparse.Namespace) -> None:
             "calibration": CALIBRATE[attribute](held_out_logits[attribute], calibration[0].labels),
             "trained": {
                 "date": date.today().isoformat(),
-                "fits": _history(name, options),
-                "precision": options.precision,
+                "fits": fits,
                 "keras": keras.version(),
                 "backend": keras.backend.backend(),
                 "faces": {"fitted": len(fitted[0]), "calibration": len(calibration[0])},
-            }
-            | clean,
+            },
         }
         for attribute in task.heads
     }
-    measured, _ = _measure(records, network, fitted, valid)
+    measured, _ = _measure(records, network, _seen(labelled, fits), valid)
     options.weights.mkdir(parents=True, exist_ok=True)
     network.save(options.weights / f"{name}.keras")
     for record in measured:
@@ -116,10 +115,10 @@ def evaluate(options: argparse.Namespace) -> None:
         task = TASKS[name]
         own = {attribute: records[attribute] for attribute in task.heads}
         network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
-        clean = next(iter(own.values()))["trained"].get("clean")
-        fitted, _ = experiment.apart(experiment.read(task, "train", options.data), clean)
+        fits = next(iter(own.values()))["trained"]["fits"]
+        seen = _seen(experiment.read(task, "train", options.data), fits)
         valid = experiment.read(task, "valid", options.data)
-        measured, logits = _measure(own, network, fitted, valid)
+        measured, logits = _measure(own, network, seen, valid)
         answers |= {attribute: (valid[0], logits[attribute]) for attribute in own}
         for record in measured:
             write_record(record, options.weights)
@@ -127,19 +126,25 @@ def evaluate(options: argparse.Namespace) -> None:
     write_report(answers, options.weights, options.report)
 
 
+def _seen(labelled: Located, fits: list[dict]) -> Located:
+    """The faces of `train` that a network has seen in any of its fits, as its record tells them."""
+    fitted, _ = experiment.apart(labelled, [fit.get("clean") for fit in fits])
+    return fitted
+
+
 def _measure(
-    records: dict[str, dict], network: keras.Model, fitted: Located, valid: Located
+    records: dict[str, dict], network: keras.Model, seen: Located, valid: Located
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
     """The records of a network's attributes with what it is worth on `valid`, and its logits there.
 
     Args:
         records: by attribute.
-        fitted: the faces that the network was fitted to, with which copies are found.
+        seen: the faces that the network was fitted to, with which copies are found.
     """
     task = TASKS[next(iter(records.values()))["network"]]
     looks = experiment.looks(network, task, valid)
     logits = {attribute: both.mean(axis=0) for attribute, both in looks.items()}
-    seen_before = copied(valid[0].images, fitted[0].images)
+    seen_before = copied(valid[0].images, seen[0].images)
     harder = {
         condition: experiment.logits(network, task, (changed(*valid, condition), valid[1]))
         for condition in CONDITIONS
@@ -259,10 +264,10 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
 
 
 def _settings(name: str, options: argparse.Namespace) -> dict:
-    """Epochs and augmentation of a fit: its own, unless the command says otherwise."""
-    task = TASKS[name]
-    epochs = options.epochs if options.command == name and options.epochs is not None else task.epochs
-    return {"epochs": epochs, "augmentation": options.augmentation or task.augmentation}
+    """Epochs and augmentation of a fit: its own, unless it is the command's and that says otherwise."""
+    task, own = TASKS[name], options.command == name
+    epochs = options.epochs if own and options.epochs is not None else task.epochs
+    return {"epochs": epochs, "augmentation": own and options.augmentation or task.augmentation}
 
 
 def _history(name: str, options: argparse.Namespace) -> list[dict]:
@@ -272,8 +277,10 @@ def _history(name: str, options: argparse.Namespace) -> list[dict]:
         before = json.loads((options.runs / name / "start.json").read_text())
     else:
         before = _history(task.start, options) if task.start else []
-    blended = {"blended": options.blend} if options.blend and name == options.command else {}
-    return before + [{"task": name} | _settings(name, options) | {"seed": options.seed} | blended]
+    special = {"blended": options.blend} if options.blend and name == options.command else {}
+    special |= {"clean": options.clean} if options.clean else {}
+    special |= {"precision": options.precision} if options.precision != PRECISIONS[0] else {}
+    return before + [{"task": name} | _settings(name, options) | {"seed": options.seed} | special]
 
 
 def _parser() -> argparse.ArgumentParser:

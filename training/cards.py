@@ -6,7 +6,7 @@ from pathlib import Path
 from inference.faces import EMOTIONS, MIRRORED_FACES
 from training.experiment import NETWORKS, unusual
 from training.export import FIGURES, read_figures, read_records
-from training.tasks import PRECISIONS, TASKS
+from training.tasks import TASKS
 
 AGE_COLUMNS = "group", "mean absolute error", "median", "right band", "inside range", "mean width", "faces"
 INTRODUCTION = """\
@@ -229,13 +229,14 @@ def _comparison(name: str, compared: dict) -> str:
     fitted = next(iter(networks.values()))["faces"]["fitted"]
     special = unusual(recipe, name)
     special.pop("epochs", None)  # told in any case
+    damage = "" if "level" in compared else ", and to more kinds of damage"  # than there were then
     return f"""\
 ## {name.capitalize()}: ours and others, trained alike
 
 Ours, `residual`, and those networks of `training/baselines.py` for which the time of two processor cores has
 been enough so far ({len(networks)} of {len(NETWORKS)}), fitted from scratch to the same {fitted:,} faces by
 `python -m training compare {name}{_options(special)} --epochs {recipe["epochs"]}`. The shipped model, above,
-was fitted for longer, and to more kinds of damage; this table compares networks.
+was fitted for longer{damage}; this table compares networks.
 
 {table(("network", "parameters", *(TITLES[key][0] for key in shown)), rows)}
 """
@@ -276,15 +277,16 @@ def _making(record: dict) -> str:
     return f"""\
 Residual network{shared} {record["parameters"]:,} parameters, {record["side"]} x {record["side"]} {colors} \
 crops. Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {fits}; \
-{trained["precision"]}, Keras {trained["keras"]} on {trained["backend"]}. \
+Keras {trained["keras"]} on {trained["backend"]}. \
 Calibrated on {faces["calibration"]:,} others."""
 
 
 def _fit(fit: dict) -> str:
-    share = fit.get("blended")
-    blended = f", mixed {share:.0%} with what it started from" if share else ""
-    made = f"`{fit['task']}`, augmentation `{fit['augmentation']}`, seed {fit['seed']}"
-    return f"{fit['epochs']} epochs ({made}{blended})"
+    made = [f"`{fit['task']}`", f"augmentation `{fit['augmentation']}`", f"seed {fit['seed']}"]
+    made += [f"to the faces of `{fit['clean']}`"] if "clean" in fit else []
+    made += [f"in {fit['precision']}"] if "precision" in fit else []
+    made += [f"mixed {fit['blended']:.0%} with what it started from"] if "blended" in fit else []
+    return f"{fit['epochs']} epochs ({', '.join(made)})"
 
 
 def _commands(records: dict[str, dict]) -> str:
@@ -294,13 +296,12 @@ def _commands(records: dict[str, dict]) -> str:
     lines = []
     for network, trained in networks.items():
         usual = {"epochs": TASKS[network].epochs, "augmentation": TASKS[network].augmentation}
-        made = {"clean": trained["clean"]} if "clean" in trained else {}
-        made |= {} if trained["precision"] == PRECISIONS[0] else {"precision": trained["precision"]}
         for number, fit in enumerate(fit for fit in trained["fits"] if fit["task"] == network):
             options = {"data": "DIR", "seed": fit["seed"]}
             options |= {"start": "weights", "runs": f"runs/again-{number}"} if number else {}
-            options |= {key: fit[key] for key, value in usual.items() if fit[key] != value} | made
-            options |= {"blend": fit["blended"]} if fit.get("blended") else {}
+            options |= {key: fit[key] for key, value in usual.items() if fit[key] != value}
+            options |= {key: fit[key] for key in ("clean", "precision") if key in fit}
+            options |= {"blend": fit["blended"]} if "blended" in fit else {}
             lines.append(f"    python -m training {network}{_options(options)}")
     return "\n".join(lines)
 

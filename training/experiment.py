@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -340,22 +340,23 @@ def build(recipe: Recipe, task: Task) -> keras.Model:
 
 def divided(recipe: Recipe, task: Task, data: Path) -> tuple[Located, Located, Located]:
     """The faces to fit to, those to calibrate on, and `valid`."""
-    fitted, held_out = apart(_labelled(recipe, task, "train", data), recipe.clean)
+    fitted, held_out = apart(_labelled(recipe, task, "train", data), [recipe.clean])
     return fitted, held_out, _labelled(recipe, task, "valid", data)
 
 
-def apart(train: Located, names: str | None) -> tuple[Located, Located]:
+def apart(train: Located, lists: Iterable[str | None]) -> tuple[Located, Located]:
     """Of the faces of `train`, those to fit to and those to calibrate on.
 
     Args:
-        names: file of the names of those to fit to, as `inspect` writes it; None fits to all others.
+        lists: files of the names of those to fit to, as `inspect` writes them, one for each fit that a model
+            goes through; None fits to all others.
 
     Raises:
         ValueError: too few are named, or there, for both.
     """
     faces, landmarks = train
     held_out = faces.calibration()
-    wanted = ~held_out & clean(faces, names)
+    wanted = ~held_out & np.any([clean(faces, names) for names in lists], axis=0)
     if not wanted.any() or not held_out.any():
         raise ValueError(
             f"of {len(faces)} faces {wanted.sum()} are left to fit to and {held_out.sum()} to calibrate on"

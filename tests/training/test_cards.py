@@ -40,8 +40,9 @@ def _record(name, logits, labels):
                 {"task": "base", "epochs": 36, "augmentation": "mid", "seed": 2},
                 {"task": network, "epochs": 9, "augmentation": "mid", "seed": 3},
                 {"task": network, "epochs": 5, "augmentation": "low", "seed": 4, "blended": 0.25},
+                {"task": network, "epochs": 9, "augmentation": "mid", "seed": 5}
+                | {"clean": "clean.txt", "precision": "float32"},
             ],
-            "precision": "mixed_bfloat16",
             "keras": "3.15.1",
             "backend": "tensorflow",
             "faces": {"fitted": 26_135, "calibration": 1_411},
@@ -109,6 +110,8 @@ def test_the_comparison_is_told(records):
     assert "| network | parameters | mean absolute error, years | right band of about 20 years |" in text
     assert f"| `residual` | 2,365,920 | {records['age']['valid']['all']['mae']:.2f} (" in text
     assert "| 31.4% (30.0% to 33.0%) |" in text
+    assert "fitted for longer, and to more kinds of damage;" in text
+    assert "fitted for longer;" in cards(records, {"age": compared | {"level": {}}}, {})
     assert text.index("| `residual` |") < text.index("| `lenet` |")  # ours first, whichever was fitted first
 
 
@@ -153,11 +156,14 @@ def test_the_commands_that_make_them_are_told(records):
     python -m training traits --data DIR --seed 3 --epochs 9
     python -m training traits --data DIR --seed 4 --start weights --runs runs/again-1 --epochs 5 \
 --augmentation low --blend 0.25
+    python -m training traits --data DIR --seed 5 --start weights --runs runs/again-2 --epochs 9 \
+--clean clean.txt --precision float32
     python -m training evaluate --data DIR
 """
     text = cards(records, {}, {})
     assert expected in text
     assert "seed 4, mixed 25% with what it started from" in text
+    assert "seed 5, to the faces of `clean.txt`, in float32" in text
     assert "one seed" in text  # the first fit, `base`, had another than the one that this command gives it
 
 

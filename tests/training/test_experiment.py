@@ -407,7 +407,18 @@ def test_the_best_weights_or_their_average_but_not_both():
 def test_too_few_faces_are_told(make_faces):
     located = make_faces(3, 0)
     with pytest.raises(ValueError, match="of 3 faces 3 are left to fit to and 0 to calibrate on"):
-        apart(located, None)
+        apart(located, [None])
+
+
+def test_faces_of_any_list_are_those_that_a_model_has_seen(make_faces, tmp_path):
+    faces, landmarks = make_faces(200, 0)
+    names = faces.names[~faces.calibration()]
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("\n".join(names[:3]))
+    two.write_text("\n".join(names[2:5]))
+    for lists, seen in (([one], names[:3]), ([one, two], names[:5]), ([one, None], names)):
+        (fitted, _), _ = apart((faces, landmarks), lists)
+        assert fitted.names.tolist() == seen.tolist()
 
 
 def test_a_fit_goes_on_only_with_the_same_faces(place, monkeypatch):
