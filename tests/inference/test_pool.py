@@ -61,7 +61,7 @@ def test_photos_go_in_and_faces_come_out(run, pool, astronaut):
 
 
 def test_videos_go_in_and_come_out_and_photos_that_come_meanwhile_go_first(run, pool, astronaut):
-    video, order = videos.encode(videos.moving(24)[0], 12), []
+    video, order = videos.encode(videos.moving(72)[0], 12), []
 
     async def film(name: str):
         result = await pool.video(video, 20, 60)
@@ -75,7 +75,7 @@ def test_videos_go_in_and_come_out_and_photos_that_come_meanwhile_go_first(run, 
 
     async def scenario():
         films = [asyncio.create_task(film(name)) for name in ("first", "second")]
-        await asyncio.sleep(0.3)  # the first is being worked on
+        await asyncio.sleep(0.1)  # the first is being worked on, for most of a second
         photos = [asyncio.create_task(photo()) for _ in range(2)]
         return await asyncio.gather(*films, *photos)
 
