@@ -66,7 +66,6 @@ TOO_LARGE = "too large"  # of what was sent: error 413, which the library has no
 VIDEO_COST = 5  # photos that a video counts as, against the limits
 FILM_NAME = "faces.mp4"
 GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process
-ALBUM_SECONDS = 1  # that a photo of an album waits for the one whose caption asks for all
 ACTIONS = {
     "photo": ChatAction.UPLOAD_PHOTO,
     "video": ChatAction.RECORD_VIDEO,
@@ -118,11 +117,8 @@ async def group_photo(update: Update, context: ContextTypes.DEFAULT_TYPE) -> Non
     asked, album = _is_mention(message) or _is_command(message), message.media_group_id
     if asked and album:
         await albums.ask_for(album)
-    elif album:
+    elif album:  # whose caption its first photo has, which comes before the others
         asked = await albums.asked_for(album)
-        if not asked:  # yet: an album's messages come all at once, in any order
-            await asyncio.sleep(ALBUM_SECONDS)
-            asked = await albums.asked_for(album)
     if asked:
         await _answer(message, update, context)
 
