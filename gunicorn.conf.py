@@ -50,6 +50,8 @@ workers = 1  # python-telegram-bot keeps its state per process; scale with more 
 loglevel = settings.log_level.lower()
 graceful_timeout = 28  # seconds: 25 for work in flight, 3 to leave; the platform kills 30 s after SIGTERM
 timeout = 30  # seconds without a heartbeat of the event loop
-keepalive = 5  # seconds
+# Seconds. A router that keeps its connections for longer may send a request just when one is closed, and
+# answer it with 503; but gunicorn waits for idle connections when it stops, so longer ones would cost that.
+keepalive = 5
 websocket_max_message_size = FRAME_BYTES
 control_socket_disable = True

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 
-from telegram.error import InvalidToken, TelegramError
+from telegram.error import InvalidToken
 from telegram.ext import Application
 
 from bot import logs
@@ -44,10 +44,7 @@ def poll(settings: Settings) -> None:
 
     async def start(application: Application) -> None:
         tasks.extend(map(asyncio.create_task, (pool.warm_up(), shared.watch())))
-        try:
-            await introduce(application)
-        except TelegramError as error:  # the bot works without
-            log.error("Telegram did not take the bot's commands and description: %s", error)
+        await introduce(application)
 
     async def stop(application: Application) -> None:
         for task in tasks:

@@ -51,7 +51,7 @@ RETRY_SECONDS = 2  # that Telegram is asked to wait before it sends an update ag
 CONNECT_SECONDS = 5  # between attempts to reach Telegram at start
 REFUSED_SECONDS = 60  # likewise, after Telegram said no, as to a webhook that is not https
 UPLOAD_SECONDS = 100  # for a photo to reach the demo page over a slow line
-UPLOADS = 16  # at once on the demo page
+UPLOADS = 6  # at once on the demo page, each in memory
 PAGE_PHOTOS = 4  # of those, analyzed or waiting for it; Telegram's photos have their own bound
 SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -113,7 +113,10 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.telegram_status = "connecting"
         tasks.append(asyncio.create_task(connect(app)))
     else:
-        log.warning("no token or no public address is set: serving the demo page alone")
+        if settings.token:
+            log.error("WEBHOOK_URL is not set, so Telegram can't send anything: serving the demo page alone")
+        else:
+            log.warning("TELEGRAM_BOT_TOKEN is not set: serving the demo page alone")
     try:
         yield
     finally:
@@ -146,7 +149,6 @@ async def connect(app: Starlette) -> None:
     while True:
         try:
             await telegram.initialize()
-            await introduce(telegram)
             await telegram.bot.set_webhook(
                 settings.webhook,
                 secret_token=settings.secret,
@@ -158,7 +160,9 @@ async def connect(app: Starlette) -> None:
             app.state.telegram_status = "refused"
             return
         except RetryAfter as error:
-            await asyncio.sleep(error.retry_after.total_seconds())
+            seconds = error.retry_after.total_seconds()
+            log.error("Telegram wants no call for %d s; trying again then", seconds)
+            await asyncio.sleep(seconds)
         except BadRequest as error:
             log.error("Telegram refused the bot's set-up: %s; trying again in %d s", error, REFUSED_SECONDS)
             await asyncio.sleep(REFUSED_SECONDS)
@@ -168,17 +172,24 @@ async def connect(app: Starlette) -> None:
         else:
             app.state.telegram, app.state.telegram_status = telegram, "connected"
             log.info("@%s answers at %s", telegram.bot.username, settings.webhook)
+            await introduce(telegram)
             return
 
 
 async def introduce(telegram: Application) -> None:
-    """Set what Telegram shows of the bot: its commands, descriptions and menu button."""
+    """Set what Telegram shows of the bot: its commands, descriptions and menu button. It works without."""
     page = telegram.bot_data["settings"].live_page
     button = MenuButtonWebApp(replies.LIVE_BUTTON, WebAppInfo(page)) if page else MenuButtonDefault()
-    await telegram.bot.set_chat_menu_button(menu_button=button)
-    await telegram.bot.set_my_commands(list(replies.COMMANDS.items()))
-    await telegram.bot.set_my_description(replies.DESCRIPTION)
-    await telegram.bot.set_my_short_description(replies.SHORT_DESCRIPTION)
+    for call in (
+        telegram.bot.set_my_commands(list(replies.COMMANDS.items())),
+        telegram.bot.set_chat_menu_button(menu_button=button),
+        telegram.bot.set_my_description(replies.DESCRIPTION),
+        telegram.bot.set_my_short_description(replies.SHORT_DESCRIPTION),
+    ):
+        try:
+            await call
+        except TelegramError as error:
+            log.error("Telegram did not take the bot's commands, menu button or descriptions: %s", error)
 
 
 async def webhook(request: Request) -> Response:

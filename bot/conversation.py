@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from typing import TypeVar
 
@@ -65,7 +65,10 @@ NOBODY = ("chat not found", "not enough rights", "no rights", "chat_write_forbid
 TOO_LARGE = "too large"  # of what was sent: error 413, which the library has no class for
 VIDEO_COST = 5  # photos that a video counts as, against the limits
 FILM_NAME = "faces.mp4"
-GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process
+GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process, or to have come too late
+TRIES = 10  # of an update that is never done in time; the models are loaded within six
+LARGE_BYTES = 2_000_000
+LARGE_FILES = 4  # at once in memory; others wait before they are fetched
 ACTIONS = {
     "photo": ChatAction.UPLOAD_PHOTO,
     "video": ChatAction.RECORD_VIDEO,
@@ -192,10 +195,21 @@ class Redelivered(Application):
                 async with asyncio.timeout(self.work_seconds):
                     await super().process_update(update)
             except TimeoutError:
-                if entry.outcome != "answered":
+                if entry.outcome == "answered":  # and would be from the start, if it came again
+                    log.warning("the rest of a long answer was lost: it took too long")
+                elif not self._is_hopeless(update.update_id):
                     raise
-                # From the start it would be answered twice.
-                log.warning("the rest of a long answer was lost: it took too long")
+                else:
+                    entry.end("failed", "timed_out")
+                    await _say(update.effective_message, replies.NOT_IN_TIME)
+
+    def _is_hopeless(self, update_id: int) -> bool:
+        """Note that an update was not done in time; whether it has been so often that it would never be.
+
+        Telegram sends it until it is acknowledged, and nothing else of its chat before.
+        """
+        tries = self.bot_data["late"][update_id] = self.bot_data["late"].get(update_id, 0) + 1
+        return tries >= TRIES
 
     async def process_error(self, update, error, job=None, coroutine=None) -> bool:
         if update is not None and is_temporary(error):
@@ -243,7 +257,8 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
         builder = builder.application_class(Polled)
     application = builder.build()
     application.bot_data.update(settings=settings, pool=pool, limits=limits, albums=albums)
-    application.bot_data["given_up"] = LRUCache(GIVEN_UP)
+    application.bot_data.update(given_up=LRUCache(GIVEN_UP), late=LRUCache(GIVEN_UP))
+    application.bot_data["large_files"] = asyncio.Semaphore(LARGE_FILES)
 
     new = filters.UpdateType.MESSAGE  # not edited ones, which old updates may hold
     private, group = new & filters.ChatType.PRIVATE, new & filters.ChatType.GROUPS
@@ -325,6 +340,7 @@ async def _answer(message: Message, update: Update, context: ContextTypes.DEFAUL
         journal.current().end("slowed", "photos_a_minute" if refusal.seconds else "photos_at_once")
         if await limits.may_tell(sender, refusal):
             await _say(message, replies.slow_down(refusal.seconds))
+            await limits.told(sender, refusal)
 
 
 async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -335,7 +351,8 @@ async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAU
     try:
         if update.update_id in given_up:  # nobody could be told; and another process need not die of it
             raise AnalysisError(given_up[update.update_id])
-        async with asyncio.timeout(budget):
+        large = context.bot_data["large_files"] if _is_large(message) else nullcontext()
+        async with asyncio.timeout(budget), large:
             answer = await _work(message, context.bot_data["pool"], settings)
     except PhotoError as error:
         entry.end("refused", error.reason.name.lower())
@@ -349,10 +366,17 @@ async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAU
         await (_show_film if isinstance(answer, Film) else _show)(message, answer)
 
 
+def _file(message: Message) -> File:
+    return message.photo[-1] if message.photo else message.effective_attachment
+
+
+def _is_large(message: Message) -> bool:
+    return (_file(message).file_size or 0) > LARGE_BYTES
+
+
 async def _work(message: Message, pool: Pool, settings: Settings) -> Analysis | Film:
     """Fetch the picture of a message and have it analyzed."""
-    entry = journal.current()
-    picture = message.photo[-1] if message.photo else message.effective_attachment
+    entry, picture = journal.current(), _file(message)
     moving = _kind(message) != "photo"
     length = getattr(picture, "duration", timedelta()).total_seconds()  # as Telegram sees it
     if moving and length > settings.video_seconds + 1:  # it rounds up

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
-from limits import RateLimitItemPerMinute, RateLimitItemPerSecond
+from limits import RateLimitItem, RateLimitItemPerMinute, RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 from redis.asyncio import Redis
@@ -89,8 +89,11 @@ class Limits:
 
     async def may_tell(self, sender: int, refusal: SlowDown) -> bool:
         """Whether a person is to be told of the limits now; told each time, they could make the bot flood."""
-        rate = TELLING if refusal.seconds else TELLING_TO_WAIT
-        return await self._count(lambda window: window.hit(rate, f"told:{sender}"))
+        return await self._count(lambda window: window.test(_telling(refusal), f"told:{sender}"))
+
+    async def told(self, sender: int, refusal: SlowDown) -> None:
+        """Note that they were told."""
+        await self._count(lambda window: window.hit(_telling(refusal), f"told:{sender}"))
 
     @asynccontextmanager
     async def _one_of_a_few(self, name: str) -> AsyncIterator[None]:
@@ -120,6 +123,10 @@ class Limits:
         """Ask the window in Redis; while it is away, the one in memory."""
         answer = await self._shared.ask(lambda _: question(self._redis), None)
         return await question(self._memory) if answer is None else answer
+
+
+def _telling(refusal: SlowDown) -> RateLimitItem:
+    return TELLING if refusal.seconds else TELLING_TO_WAIT
 
 
 @contextmanager

@@ -43,6 +43,10 @@ NO_FACE_IN_VIDEO = (
 FAILED = "Sorry, I could not analyze this photo. Please try another one."
 FAILED_VIDEO = "Sorry, I could not analyze this video. Please try a shorter or a smaller one."
 TROUBLE = "Sorry, something went wrong on my side. Please try again in a moment."
+NOT_IN_TIME = (
+    "Sorry, I tried this several times and could not finish it in time. Please send it again later, or send "
+    "something smaller."
+)
 BUSY = "I am busy with other photos right now. Please try again in a moment."
 SLOW_UPLOAD = "Your photo took too long to reach me. Please try again, or send a smaller one."
 SEND_A_PHOTO = (

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from pydantic.types import StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from redis.asyncio import ConnectionPool
 
 WEBHOOK_PATH = "/telegram"
 LIVE_PATH = "/live"
@@ -54,6 +55,15 @@ def _matching(value: SecretStr, pattern: str) -> SecretStr:
     return value
 
 
+def _redis(value: SecretStr) -> SecretStr:
+    """Refuse options that the client does not know: it would say so only when it connects."""
+    try:
+        ConnectionPool.from_url(value.get_secret_value()).make_connection()
+    except TypeError:
+        raise ValueError("unknown options") from None
+    return value
+
+
 class Settings(BaseSettings):
     """Each is read from the environment variable of its name in capitals; an empty one counts as unset."""
 
@@ -80,7 +90,7 @@ class Settings(BaseSettings):
     proxies: int | None = Field(None, ge=0, le=5)  # that add to X-Forwarded-For; see `routers`
     live_sessions: int = Field(4, ge=0, le=16)  # at once; 0 turns /live off
     live_open: bool = True  # to whoever has its address, not only to who comes from Telegram
-    redis_url: _secret(REDIS) | None = None
+    redis_url: Annotated[_secret(REDIS), AfterValidator(_redis)] | None = None
     metrics_token: _secret(r"[!-~]{16,256}") | None = None
     dyno: str | None = None  # set by Heroku, and nowhere else
 

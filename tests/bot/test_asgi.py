@@ -255,6 +255,7 @@ def test_after_sigterm_nothing_new_is_taken_and_what_is_in_flight_is_answered(tm
 
 def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, redis_server):
     with BotApi(rate_limits=True) as telegram:
+        telegram.fail("setMyDescription", times=2, retry_after=3600)  # both work without
         first, second = [start_bot(tmp_path / name, telegram, REDIS_URL=redis_server.url) for name in "ab"]
         for service in (first, second):
             service.wait_until(lambda health: (health["telegram"], health["redis"]) == ("connected",) * 2)

@@ -3,6 +3,8 @@
 import asyncio
 import io
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 
 import numpy as np
@@ -48,6 +50,7 @@ def test_it_introduces_itself_to_telegram(telegram):
     assert telegram.webhook.url == "https://faces.example.com/telegram"
     assert telegram.webhook.allowed_updates == ["message"]
     assert telegram.webhook.max_connections == 32
+    telegram.wait_for(lambda: ("short_description", "") in telegram.descriptions)  # the last that it sets
     assert [command["command"] for command in telegram.commands["default", ""]] == list(replies.COMMANDS)
     assert telegram.descriptions["description", ""] == replies.DESCRIPTION
     page = {"text": replies.LIVE_BUTTON, "web_app": {"url": "https://faces.example.com/live"}}
@@ -281,16 +284,20 @@ def test_an_answer_that_takes_longer_than_its_request_is_given_once(telegram, pe
     assert [answer.method for answer in sent] == ["sendPhoto", "sendMessage"]
 
 
-def process(server: BotApi, kind: type[Application], handler) -> None:
-    """Have an application of one of our kinds work on a text with this handler."""
+def process(server: BotApi, kind: type[Application], handler, times: int = 1) -> None:
+    """Have an application of one of our kinds work on a text with this handler; the last may raise."""
 
     async def scenario():
         url = f"http://127.0.0.1:{server.port}/bot"
         builder = ApplicationBuilder().application_class(kind).token(server.token).base_url(url).updater(None)
         async with builder.build() as application:
+            application.bot_data["late"] = {}
             application.add_handler(MessageHandler(filters.TEXT, handler))
             application.add_error_handler(conversation.failed)
             update = Update.de_json(server.send_text(7, "hello"), application.bot)
+            for _ in range(times - 1):
+                with pytest.raises(TimeoutError):
+                    await application.process_update(update)
             await application.process_update(update)
 
     asyncio.run(scenario())
@@ -310,6 +317,30 @@ def test_an_update_whose_picture_is_out_does_not_come_again(monkeypatch, astrona
         with pytest.raises(TimeoutError) if again else nullcontext():
             process(server, conversation.Redelivered, answer)
         assert [sent.method for sent in server.sent] == ([] if again else ["sendPhoto"])
+
+
+def test_an_update_that_is_never_done_in_time_is_given_up(monkeypatch):
+    monkeypatch.setattr(conversation.Redelivered, "work_seconds", 0.1)
+
+    async def answer(update, context):
+        await asyncio.sleep(10)
+
+    with BotApi() as server:
+        process(server, conversation.Redelivered, answer, times=conversation.TRIES)
+        assert [sent.text for sent in server.sent] == [replies.NOT_IN_TIME]
+
+
+def test_only_a_few_large_files_are_fetched_at_once(telegram, person):
+    content = bytes(conversation.LARGE_BYTES + 1)
+    updates = [
+        telegram.send_document(person + number, content, "file", "application/octet-stream")
+        for number in range(conversation.LARGE_FILES + 1)
+    ]
+    telegram.fail("file", times=len(updates), delay=1)
+    start = time.monotonic()
+    with ThreadPoolExecutor(len(updates)) as deliveries:
+        assert set(deliveries.map(telegram.deliver, updates)) == {200}
+    assert time.monotonic() - start > 2
 
 
 def test_who_polls_is_told_of_an_update_that_is_given_up(monkeypatch):
@@ -376,7 +407,10 @@ def test_one_person_can_t_send_photos_without_end(telegram, person):
 
     for _ in range(30):
         assert send(person) == [replies.REFUSALS[Reason.NOT_AN_IMAGE]]
-    (told,) = send(person)
+    update = telegram.send_document(person, b"%PDF", "file", "application/octet-stream")
+    telegram.fail("sendMessage", status=502)
+    assert telegram.deliver(update) == 503
+    (told,) = (answer.text for answer in answers(telegram, update))
     assert told == "That is a lot in one minute! Please send the others again in 60 seconds."
     assert send(person) == []  # told once
     assert send(person + 1) == [replies.REFUSALS[Reason.NOT_AN_IMAGE]]
