@@ -55,6 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     Raises:
         FileNotFoundError: the data is not there.
         ValueError: an unfinished or finished fit lies in the runs folder that was made with other settings.
+        FloatingPointError: a loss is infinite or not a number, as with too high a rate.
     """
     options = _parser().parse_args(arguments)
     COMMANDS.get(options.command, train)(options)
@@ -78,7 +79,7 @@ def train(options: argparse.Namespace) -> None:
 
     # Evaluate
     network = serving_copy(network, task)
-    fits = _history(name, options)
+    fits = _history(name, labelled, options)
     held_out_logits = experiment.logits(network, task, calibration)
     records = {
         attribute: {
@@ -98,7 +99,7 @@ def train(options: argparse.Namespace) -> None:
         }
         for attribute in task.heads
     }
-    measured, _ = _measure(records, network, _seen(labelled, fits), valid)
+    measured, _ = _measure(records, network, labelled, valid)
     options.weights.mkdir(parents=True, exist_ok=True)
     network.save(options.weights / f"{name}.keras")
     for record in measured:
@@ -115,10 +116,8 @@ def evaluate(options: argparse.Namespace) -> None:
         task = TASKS[name]
         own = {attribute: records[attribute] for attribute in task.heads}
         network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
-        fits = next(iter(own.values()))["trained"]["fits"]
-        seen = _seen(experiment.read(task, "train", options.data), fits)
-        valid = experiment.read(task, "valid", options.data)
-        measured, logits = _measure(own, network, seen, valid)
+        labelled, valid = (experiment.read(task, split, options.data) for split in ("train", "valid"))
+        measured, logits = _measure(own, network, labelled, valid)
         answers |= {attribute: (valid[0], logits[attribute]) for attribute in own}
         for record in measured:
             write_record(record, options.weights)
@@ -128,23 +127,38 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _seen(labelled: Located, fits: list[dict]) -> Located:
     """The faces of `train` that a network has seen in any of its fits, as its record tells them."""
-    fitted, _ = experiment.apart(labelled, [fit.get("clean") for fit in fits])
+    lists = [fit.get("clean") for fit in fits]
+    if changed := [fit["clean"] for fit in fits if "clean" in fit and not _is_as_it_was(fit)]:
+        print(f"{', '.join(changed)}: no longer as it was, so copies of faces are looked for in all of train")
+        lists = [None]
+    fitted, _ = experiment.apart(labelled, lists)
     return fitted
 
 
+def _is_as_it_was(fit: dict) -> bool:
+    """Whether a fit's clean list still is what it was."""
+    path = Path(fit["clean"])
+    return path.exists() and digest(path.read_text()) == fit["list"]
+
+
 def _measure(
-    records: dict[str, dict], network: keras.Model, seen: Located, valid: Located
+    records: dict[str, dict], network: keras.Model, labelled: Located, valid: Located
 ) -> tuple[list[dict], dict[str, np.ndarray]]:
     """The records of a network's attributes with what it is worth on `valid`, and its logits there.
 
     Args:
         records: by attribute.
-        seen: the faces that the network was fitted to, with which copies are found.
+        labelled: the faces of `train`.
     """
-    task = TASKS[next(iter(records.values()))["network"]]
+    record = next(iter(records.values()))
+    task, fits = TASKS[record["network"]], record["trained"]["fits"]
+    pictures = _pictures(labelled)
+    strange = any(fit.get("pictures", pictures) != pictures for fit in fits)
+    if strange:
+        print(f"{record['network']} was fitted to other pictures than train: it may have seen some of valid")
     looks = experiment.looks(network, task, valid)
     logits = {attribute: both.mean(axis=0) for attribute, both in looks.items()}
-    seen_before = copied(valid[0].images, seen[0].images)
+    seen_before = copied(valid[0].images, _seen(labelled, fits)[0].images)
     harder = {
         condition: experiment.logits(network, task, (changed(*valid, condition), valid[1]))
         for condition in CONDITIONS
@@ -155,6 +169,7 @@ def _measure(
         labels, said, one_look = valid[0].labels, logits[attribute], looks[attribute][0]
         report = REPORT[attribute](said, labels, decoding)
         report |= headlines(attribute, said, one_look, seen_before, labels, decoding)
+        report |= {"other_pictures": True} if strange else {}
         report["conditions"] = {
             condition: HEADLINE[attribute](answers[attribute], labels, decoding)
             for condition, answers in harder.items()
@@ -270,17 +285,24 @@ def _settings(name: str, options: argparse.Namespace) -> dict:
     return {"epochs": epochs, "augmentation": own and options.augmentation or task.augmentation}
 
 
-def _history(name: str, options: argparse.Namespace) -> list[dict]:
-    """The settings of every fit that a network went through, first to last."""
+def _pictures(labelled: Located) -> str:
+    """A digest of the names of the faces of `train`."""
+    return digest("\n".join(labelled[0].names))
+
+
+def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[dict]:
+    """The settings of every fit that a network went through, first to last, and what it was fitted to."""
     task = TASKS[name]
     if options.start and name == options.command:
         before = json.loads((options.runs / name / "start.json").read_text())
     else:
-        before = _history(task.start, options) if task.start else []
+        before = _history(task.start, labelled, options) if task.start else []
     special = {"blended": options.blend} if options.blend and name == options.command else {}
-    special |= {"clean": options.clean} if options.clean else {}
+    if options.clean:
+        special |= {"clean": options.clean, "list": digest(Path(options.clean).read_text())}
     special |= {"precision": options.precision} if options.precision != PRECISIONS[0] else {}
-    return before + [{"task": name} | _settings(name, options) | {"seed": options.seed} | special]
+    made = {"seed": options.seed, "pictures": _pictures(labelled)}
+    return before + [{"task": name} | _settings(name, options) | made | special]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -406,5 +428,5 @@ def _flag(name: str) -> str:
 if __name__ == "__main__":
     try:
         main()
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, ValueError, FloatingPointError) as error:
         raise SystemExit(str(error)) from None

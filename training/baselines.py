@@ -158,7 +158,8 @@ BACKBONES = {
     "mobilenet": Backbone(keras.applications.MobileNet, 0.5, 0, "RGB", r"conv_(?:dw|pw|pad)_(\d+)"),
     "vgg16": Backbone(keras.applications.VGG16, 60, 0, "BGR", r"block(\d)_"),
     "resnet50v2": Backbone(keras.applications.ResNet50V2, 0.5, 0, "RGB", r"conv(\d)_block(\d)_"),
-    "efficientnetb0": Backbone(keras.applications.EfficientNetB0, 60, 127.5, "RGB", r"block(\d[a-z])_"),
+    # With weights from a file it lacks a layer that divides by the root of 0.226, the deviation of colors.
+    "efficientnetb0": Backbone(keras.applications.EfficientNetB0, 126, 127.5, "RGB", r"block(\d[a-z])_"),
 }
 
 

@@ -73,6 +73,7 @@ DIR holds `fer2013/{{train,valid}}/CLASS/*.png` (or `fer2013/fer2013.csv`) with 
 FER+, and `utkface/{{train,valid}}/*.jpg`. The last command only measures. A stopped run goes on where it was.
 {remark}"""
 
+STRANGE = "**It was fitted to other pictures than `train`, and may have seen some that it is measured on.**"
 REMARK = """\
 A first command makes all fits up to the first of its own name with one seed; those that led to the models
 above had the seeds that their cards tell, and came out alike but not the same.
@@ -273,19 +274,20 @@ def _making(record: dict) -> str:
     trained, faces = record["trained"], record["trained"]["faces"]
     colors = "grey" if record["channels"] == 1 else "RGB"
     fits = ", then ".join(map(_fit, trained["fits"]))
+    strange = f" {STRANGE}" if record["valid"].get("other_pictures") else ""
     shared = ", one for gender and age," if record["network"] != record["task"] else " of"
     return f"""\
 Residual network{shared} {record["parameters"]:,} parameters, {record["side"]} x {record["side"]} {colors} \
 crops. Fitted to {faces["fitted"]:,} faces on {trained["date"]}: {fits}; \
 Keras {trained["keras"]} on {trained["backend"]}. \
-Calibrated on {faces["calibration"]:,} others."""
+Calibrated on {faces["calibration"]:,} others.{strange}"""
 
 
 def _fit(fit: dict) -> str:
     made = [f"`{fit['task']}`", f"augmentation `{fit['augmentation']}`", f"seed {fit['seed']}"]
     made += [f"to the faces of `{fit['clean']}`"] if "clean" in fit else []
     made += [f"in {fit['precision']}"] if "precision" in fit else []
-    made += [f"mixed {fit['blended']:.0%} with what it started from"] if "blended" in fit else []
+    made += [f"{fit['blended']:.0%} of it mixed with what it started from"] if "blended" in fit else []
     return f"{fit['epochs']} epochs ({', '.join(made)})"
 
 

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from training.augmentation import LEVELS
-from training.experiment import Recipe, run, unusual
+from training.experiment import Recipe, ingredients, run, unusual
 from training.export import read_figures, write_figures
 
 OWN = ("task", "network", "pretrained")  # parts of a recipe that those in one table need not have in common
@@ -19,19 +18,29 @@ SHOWN = {  # figures of the reports
 def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, weights: Path) -> None:
     """Fit each network and write its figures on `valid` into weights/comparison.json as they come.
 
-    What was fitted before is only read; what was compared before by another recipe, or when the augmentation
-    was another, is dropped.
+    What was fitted before is only read; what was compared before by another recipe, or when its augmentation
+    or its clean list was another, is dropped. A network whose loss does not stay finite is left out.
+
+    Raises:
+        FloatingPointError: at the end, where there was one.
     """
     comparison = read_figures("comparison", weights)
     common = {key: value for key, value in asdict(recipe).items() if key not in OWN}
-    made = {"recipe": common, "level": asdict(LEVELS[recipe.augmentation])}
+    made = {"recipe": common} | ingredients(recipe)
     known = comparison.get(recipe.task, {})
     if {key: known.get(key) for key in made} != made:
         comparison[recipe.task] = made | {"networks": {}}
+    diverged = []
     for network in networks:
-        record = run(replace(recipe, network=network), data, folder / network)
+        try:
+            record = run(replace(recipe, network=network), data, folder / network)
+        except FloatingPointError:
+            diverged.append(network)
+            continue
         comparison[recipe.task]["networks"][network] = _told(record)
         write_figures("comparison", comparison, weights)
+    if diverged:
+        raise FloatingPointError(f"the loss of {', '.join(diverged)} did not stay finite: lower --peak-rate")
 
 
 def publish(name: str, record: dict, weights: Path) -> None:

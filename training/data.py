@@ -56,6 +56,7 @@ OPEN_BAND = 20  # years that a band without an end, such as 81+, is taken to spa
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
 VALID_SHARE = 0.15  # of sets that come without a split
+ROUNDING = 1e-3  # of shares of votes, of which one is a tenth or more
 CALIBRATION_SHARE = 0.05  # of train, kept from fitting to set temperatures and age ranges on
 
 
@@ -224,7 +225,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
 def unique_majority(votes: np.ndarray) -> np.ndarray:
     """(n,) bool: pictures whose most voted emotion is one, not a tie."""
     ordered = np.sort(votes, axis=1)
-    return ordered[:, -1] > ordered[:, -2]
+    return ordered[:, -1] - ordered[:, -2] > ROUNDING
 
 
 def read_utkface(root: Path, split: str) -> Faces:

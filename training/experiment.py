@@ -122,12 +122,12 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     """
     start = time.monotonic()
     task = task_of(recipe)
-    settings = asdict(recipe) | {"level": asdict(LEVELS[recipe.augmentation])}
+    if recipe.teacher:
+        _check_teacher(recipe, task)
+    settings = asdict(recipe) | ingredients(recipe)
     if (folder / "record.json").exists():
         claim(folder, settings)
         return read_record(folder)
-    if recipe.teacher:
-        _check_teacher(recipe, task)
     keras.utils.set_random_seed(recipe.seed)
 
     # Data
@@ -183,6 +183,20 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
     shutil.rmtree(folder / "checkpoint")  # ten times as large as the model, and of no more use
     return record
+
+
+def ingredients(recipe: Recipe) -> dict:
+    """What the names in a recipe stood for when it was followed, by which it is known to be the same.
+
+    Raises:
+        FileNotFoundError: there is no such clean list.
+    """
+    found = {"level": asdict(LEVELS[recipe.augmentation])}
+    if recipe.clean:
+        found["list"] = digest(Path(recipe.clean).read_text())
+    if recipe.teacher:
+        found["taught by"] = digest((Path(recipe.teacher) / "record.json").read_text())
+    return found
 
 
 def measure(recipe: Recipe, held_out: tuple, valid: tuple) -> dict:

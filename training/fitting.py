@@ -403,9 +403,7 @@ def claim(folder: Path, settings: dict) -> None:
         f"{name} {kept.get(name)}, not {value}" for name, value in settings.items() if kept.get(name) != value
     ]
     if others:
-        raise ValueError(
-            f"{folder} was made with {'; '.join(others)}: delete it, or choose another --name or other --runs"
-        )
+        raise ValueError(f"{folder} was made with {'; '.join(others)}: delete it, or choose other --runs")
 
 
 def digest(text: str) -> str:

@@ -62,8 +62,13 @@ def grow(network: keras.Model, start: keras.Model) -> None:
 
     Where `network` has more blocks a stage, it computes at first what `start` does, since a new block
     begins as the identity (Net2Net, Chen et al. 2016). Crops may differ in size, heads in number and size.
+
+    Raises:
+        ValueError: `start` is no such network.
     """
     known = {layer.name: layer.get_weights() for layer in start.layers}
+    if "stem" not in known:
+        raise ValueError("only a model like ours can be gone on from")
     for layer in network.layers:
         if layer.name in known:
             if [weight.shape for weight in known[layer.name]] == [weight.shape for weight in layer.weights]:

@@ -162,7 +162,7 @@ def test_the_commands_that_make_them_are_told(records):
 """
     text = cards(records, {}, {})
     assert expected in text
-    assert "seed 4, mixed 25% with what it started from" in text
+    assert "seed 4, 25% of it mixed with what it started from" in text
     assert "seed 5, to the faces of `clean.txt`, in float32" in text
     assert "one seed" in text  # the first fit, `base`, had another than the one that this command gives it
 

@@ -16,7 +16,7 @@ from training.__main__ import DRAWN, main
 from training.augmentation import LEVELS
 from training.classes import names
 from training.comparison import compare
-from training.data import read_ferplus
+from training.data import read_ferplus, read_utkface
 from training.ensemble import ensemble, voting_weights
 from training.experiment import (
     SMALLEST,
@@ -342,6 +342,30 @@ def test_networks_are_compared_alike_and_once(place, monkeypatch):
         assert set(row["valid"]) == set(comparison.SHOWN["age"])
 
 
+def test_what_is_compared_has_one_clean_list(place):
+    (place / "list.txt").write_text("\n".join(read_utkface(place / "data/utkface", "train").names))
+    recipe = Recipe("age", **SMALL | {"epochs": 1}, clean=str(place / "list.txt"))
+    weights, runs = place / "weights", place / "runs" / "listed"
+    compare(recipe, ["lenet"], place / "data", runs, weights)
+    (place / "list.txt").write_text((place / "list.txt").read_text().partition("\n")[2])
+    with pytest.raises(ValueError, match="list"):
+        compare(recipe, ["lenet"], place / "data", runs, weights)
+
+
+def test_a_network_that_diverges_is_left_out_of_a_comparison(place):
+    recipe = Recipe("gender", **SMALL | {"epochs": 1, "peak_rate": 1e30})
+    with pytest.raises(FloatingPointError, match="lenet"):
+        compare(recipe, ["lenet"], place / "data", place / "runs" / "diverged", place / "weights")
+    assert "gender" not in read_figures("comparison", place / "weights")
+
+
+def test_only_a_model_like_ours_is_gone_on_from(place):
+    recipe = Recipe("age", pretrained=str(place / "lenet.keras"))
+    build(Recipe("age", "lenet"), task_of(Recipe("age", "lenet"))).save(place / "lenet.keras")
+    with pytest.raises(ValueError, match="like ours"):
+        build(recipe, task_of(recipe))
+
+
 def test_fewer_classes_are_learnt_merged(place):
     recipe = Recipe("emotion", **SMALL | {"epochs": 1}, classes=4)
     record = run(recipe, place / "data", place / "runs" / "four")
@@ -435,7 +459,7 @@ def test_a_fit_goes_on_only_with_the_same_faces(place, monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 run(recipe, place / "data", folder)
     (place / "list.txt").write_text("\n".join(names[:199]))
-    with pytest.raises(ValueError, match="was made with names"):
+    with pytest.raises(ValueError, match="was made with list .* names"):
         run(recipe, place / "data", folder)
 
 

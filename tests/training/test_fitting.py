@@ -436,7 +436,7 @@ def test_settings_are_kept_and_others_refused(tmp_path):
     claim(tmp_path / "age", {"seed": 0, "epochs": 3})
     claim(tmp_path / "age", {"seed": 0, "epochs": 3})
     claim(tmp_path / "age", {"seed": 0})
-    with pytest.raises(ValueError, match="made with seed 0, not 1: .* --name or other --runs"):
+    with pytest.raises(ValueError, match="made with seed 0, not 1: .* other --runs"):
         claim(tmp_path / "age", {"seed": 1, "epochs": 3})
     with pytest.raises(ValueError, match="names None, not abc"):
         claim(tmp_path / "age", {"seed": 0, "names": "abc"})

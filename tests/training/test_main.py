@@ -14,10 +14,12 @@ import numpy as np
 import pytest
 
 from inference.faces import ATTRIBUTES
-from training.__main__ import main
+from training.__main__ import _seen, main
+from training.cards import STRANGE
 from training.conditions import CONDITIONS
 from training.data import locate, read_ferplus
 from training.experiment import logits
+from training.fitting import digest
 from training.networks import precision, residual
 from training.tasks import NETWORK_OF, TASKS
 
@@ -92,7 +94,10 @@ def test_each_model_starts_from_its_earlier_fits(place):
     assert {name: _epochs_fitted(place, name) for name in EPOCHS} == EPOCHS
     augmentation = dict.fromkeys(EPOCHS, "low") | dict.fromkeys(SHIPPED, "none")  # the command's own alone
     for name, last in NETWORK_OF.items():
-        assert _record(place, name)["trained"]["fits"] == [
+        fits = _record(place, name)["trained"]["fits"]
+        pictures = {fit.pop("pictures") for fit in fits}
+        assert len(pictures) == 1
+        assert fits == [
             {"task": task, "epochs": EPOCHS[task], "augmentation": augmentation[task], "seed": 0}
             for task in EPOCHS
             if task.startswith(last)
@@ -183,7 +188,7 @@ def test_a_fit_starts_from_models_that_are_there(place):
     before = _record(place, "emotion")["trained"]["fits"]
     assert record["trained"]["fits"] == [
         *before,
-        {"task": "emotion", "epochs": 1, "augmentation": "none", "seed": 0, "blended": 0.25},
+        before[-1] | {"blended": 0.25},
     ]
     assert [path.name for path in (place / "more/runs").iterdir()] == ["emotion"]  # no earlier fit was made
     assert record["valid"]["accuracy"]["share"] > 0.6
@@ -196,6 +201,32 @@ def test_a_fit_starts_from_models_that_are_there(place):
     assert max(np.abs(end - begin).max() for begin, _, end in zip(*weights)) > 1e-3
     for begin, middle, end in zip(*weights):
         np.testing.assert_allclose(middle, 0.75 * begin + 0.25 * end, atol=1e-6)
+
+
+def test_pictures_that_a_model_may_have_seen_are_told(place, tmp_path, capsys):
+    shutil.copytree("weights", tmp_path / "weights")
+    shutil.copytree("data/fer2013", tmp_path / "data/fer2013")
+    (tmp_path / "weights/gender.json").unlink()
+    (tmp_path / "weights/age.json").unlink()
+    moved = next((tmp_path / "data/fer2013/valid/happy").iterdir())
+    moved.rename(tmp_path / "data/fer2013/train/happy" / moved.name)
+    main(["evaluate", "--data", f"{tmp_path}/data", "--weights", f"{tmp_path}/weights"])
+    assert "it may have seen some of valid" in capsys.readouterr().out
+    assert STRANGE in (tmp_path / "weights/README.md").read_text()
+    assert STRANGE not in (place / "weights/README.md").read_text()
+
+
+def test_copies_are_looked_for_in_all_of_train_where_a_clean_list_is_no_more(make_faces, tmp_path, capsys):
+    located, path = make_faces(200, 0), tmp_path / "clean.txt"
+    path.write_text("\n".join(located[0].names[:50]))
+    fits = [{"clean": str(path), "list": digest(path.read_text())}]
+    some = _seen(located, fits)
+    assert 30 < len(some[0]) <= 50
+    path.write_text("\n".join(located[0].names[:40]))
+    everyone = _seen(located, fits)
+    path.unlink()
+    assert len(_seen(located, fits)[0]) == len(everyone[0]) > 150
+    assert capsys.readouterr().out.count("in all of train") == 2
 
 
 def test_a_fit_from_nothing_has_nothing_to_be_mixed_with(place):
