@@ -197,19 +197,40 @@ def read_ferplus(root: Path, split: str) -> Faces:
         FileNotFoundError: there are no such pictures, or no votes for them.
     """
     faces = read_fer2013(root, split)
-    table = ferplus_table(root)
-    votes = np.zeros((len(faces), len(EMOTIONS)), np.float32)
-    others = np.full(len(faces), np.inf, np.float32)
-    for row, name in enumerate(faces.names):
-        if name in table:
-            votes[row] = [table[name][column] for column in FERPLUS_COLUMNS]
-            others[row] = max(int(table[name][column]) for column in ("contempt", "unknown", "NF"))
+    votes, others = _ferplus_votes(faces.names, root)
     kept = votes.max(axis=1) > (others if split == "train" else 0)
     if not kept.any():
         raise FileNotFoundError(f"no votes for pictures of the split {split} in {root}")
     faces = faces.take(kept)
     votes = votes[kept]
     return replace(faces, labels=faces.labels | {"votes": votes / votes.sum(axis=1, keepdims=True)})
+
+
+def soften(faces: Faces, root: Path, share: float) -> Faces:
+    """FER2013's faces with labels of which FER+'s voters have a share: they know what else a face may show.
+
+    Args:
+        faces: as of read_fer2013.
+        root: of the same.
+        share: from 0 to 0.5, so that FER2013's own label stays the largest part.
+    """
+    votes, _ = _ferplus_votes(faces.names, root)
+    sums = votes.sum(axis=1, keepdims=True)
+    softened = (1 - share) * faces.labels["votes"] + share * votes / np.maximum(sums, 1)
+    return replace(faces, labels=faces.labels | {"votes": np.where(sums, softened, faces.labels["votes"])})
+
+
+def _ferplus_votes(names: np.ndarray, root: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The votes of each picture for our emotions, (n, 7) float32, none where FER+ does not know it, and the
+    most for any one of the others, (n,) float32, infinite there."""
+    table = ferplus_table(root)
+    votes = np.zeros((len(names), len(EMOTIONS)), np.float32)
+    others = np.full(len(names), np.inf, np.float32)
+    for row, name in enumerate(names):
+        if name in table:
+            votes[row] = [table[name][column] for column in FERPLUS_COLUMNS]
+            others[row] = max(int(table[name][column]) for column in ("contempt", "unknown", "NF"))
+    return votes, others
 
 
 def ferplus_table(root: Path) -> dict[str, dict[str, str]]:

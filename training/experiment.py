@@ -15,7 +15,7 @@ from inference.decoding import sigmoid, softmax
 from training import classes
 from training.augmentation import LEVELS
 from training.baselines import BACKBONES, BASELINES, transfer
-from training.data import Faces, clean, dataset, locate
+from training.data import Faces, clean, dataset, locate, soften
 from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
 from training.fitting import WEIGHT_DECAY, Crops, Taught, claim, digest, fit
 from training.networks import AGES, grow, precision, residual
@@ -52,13 +52,15 @@ class Recipe:
         mixup: alpha of the shares in which faces are mixed; 0 mixes none.
         clean: file of the names of the faces to fit to, as `inspect` writes it; None fits to all.
         teacher: folder of another fit, or ensemble, to learn from beside the labels.
+        voters: share of FER+'s voters in the labels of FER2013 that are fitted to.
         unfrozen: of baselines.transfer.
         pretrained: file of weights to begin with, of a backbone, as baselines.transfer takes it, or of a
             model like ours, such as a shipped one.
         precision: a dtype policy of Keras.
 
     Raises:
-        ValueError: both patience and average are given, and only one of them can choose the weights.
+        ValueError: both patience and average are given, and only one of them can choose the weights; or there
+            are voters where there are none of FER+, or more than FER2013's own label counts.
     """
 
     task: str
@@ -78,6 +80,7 @@ class Recipe:
     average: float | None = None
     clean: str | None = None
     teacher: str | None = None
+    voters: float = 0
     unfrozen: int = 2
     pretrained: str | None = None
     seed: int = 0
@@ -86,6 +89,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.patience and self.average:
             raise ValueError("a fit takes its best epoch's weights, or averages all of them, but not both")
+        if self.voters and (self.source != "fer2013" or not 0 < self.voters < 0.5):
+            raise ValueError(
+                "voters can have a share of less than 0.5 in the labels of fer2013, and of no others"
+            )
 
     @property
     def source(self) -> str:
@@ -382,6 +389,8 @@ def _labelled(recipe: Recipe, task: Task, split: str, data: Path) -> Located:
     faces, landmarks = read(task, split, data)
     if LABELS[recipe.task] not in faces.labels:
         raise ValueError(f"{data / task.dataset} does not tell {recipe.task}")
+    if recipe.voters and split == "train":
+        faces = soften(faces, data / task.dataset, recipe.voters)
     if recipe.task == "emotion":
         faces = replace(faces, labels=classes.merge(faces.labels, recipe.classes))
     return faces, landmarks

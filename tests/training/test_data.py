@@ -17,6 +17,7 @@ from training.data import (
     read_ferplus,
     read_utkface,
     seen,
+    soften,
     unique_majority,
 )
 from training.evaluation import COARSE_BANDS, band_names
@@ -155,6 +156,25 @@ def test_ferplus_has_no_votes_for_kaggle_s_names(tmp_path):
     _write_votes(tmp_path, {"Image name": "fer0000003.png", "happiness": 10})
     with pytest.raises(FileNotFoundError, match="no votes"):
         read_ferplus(tmp_path, "train")
+
+
+def test_voters_have_a_share_in_fer2013_s_labels(tmp_path):
+    _write_folders(tmp_path)
+    _write_votes(
+        tmp_path,
+        {"Image name": "fer0000003.png", "happiness": 2, "surprise": 2},
+        {"Image name": "fer0000005.png", "sadness": 8, "unknown": 2},
+    )  # and none for fer0000007
+    softened = soften(read_fer2013(tmp_path, "train"), tmp_path, 0.2)
+    told = {
+        name: {EMOTIONS[label]: round(float(share), 3) for label, share in enumerate(votes) if share}
+        for name, votes in zip(softened.names.tolist(), softened.labels["votes"], strict=True)
+    }
+    assert told == {
+        "fer0000003.png": {"happy": 0.9, "surprise": 0.1},
+        "fer0000005.png": {"angry": 0.8, "sad": 0.2},
+        "fer0000007.png": {"happy": 1},
+    }
 
 
 def test_unique_majority():

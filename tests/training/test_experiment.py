@@ -1,5 +1,6 @@
 """Fits of small networks to pictures that are learnt in seconds: alone, voting, searched and compared."""
 
+import csv
 import json
 import shutil
 from dataclasses import asdict, replace
@@ -11,12 +12,13 @@ import pytest
 from optuna.distributions import FloatDistribution
 
 from inference.decoding import sigmoid, softmax
+from inference.faces import EMOTIONS
 from training import comparison
 from training.__main__ import DRAWN, main
 from training.augmentation import LEVELS
 from training.classes import names
 from training.comparison import compare
-from training.data import read_ferplus, read_utkface
+from training.data import FERPLUS_COLUMNS, read_ferplus, read_utkface
 from training.ensemble import ensemble, voting_weights
 from training.experiment import (
     SMALLEST,
@@ -26,6 +28,7 @@ from training.experiment import (
     apart,
     build,
     crops,
+    divided,
     logits,
     looks,
     read,
@@ -426,6 +429,27 @@ def test_what_can_not_be_learnt_is_refused_and_claims_no_folder(place, members, 
 def test_the_best_weights_or_their_average_but_not_both():
     with pytest.raises(ValueError, match="not both"):
         Recipe("age", patience=1, average=0.9)
+
+
+@pytest.mark.parametrize("wrong", [{}, {"dataset": "ferplus"}, {"dataset": "fer2013", "voters": 0.5}])
+def test_only_fer2013_s_labels_are_shared_with_voters(wrong):
+    with pytest.raises(ValueError, match="voters"):
+        Recipe("emotion", **{"voters": 0.1} | wrong)
+
+
+def test_voters_have_a_share_in_what_is_fitted_to_alone(place):
+    recipe = Recipe("emotion", dataset="fer2013", voters=0.2)
+    root = place / "voters/fer2013"
+    shutil.copytree(place / "data/fer2013", root)
+    with (root / "fer2013new.csv").open(newline="") as file:
+        rows = [row | dict.fromkeys(FERPLUS_COLUMNS, 0) | {"surprise": 10} for row in csv.DictReader(file)]
+    with (root / "fer2013new.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, rows[0])
+        table.writeheader()
+        table.writerows(rows)
+    (fitted, _), _, (valid, _) = divided(recipe, task_of(recipe), place / "voters")
+    assert (fitted.labels["votes"][:, EMOTIONS.index("surprise")] > 0.19).all()
+    assert valid.labels["votes"].max(axis=1).tolist() == [1] * len(valid)
 
 
 def test_too_few_faces_are_told(make_faces):
