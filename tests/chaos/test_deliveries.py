@@ -31,6 +31,15 @@ def test_an_update_delivered_five_times_at_once_to_each_of_two_dynos_gets_one_an
     assert answers(fleet.telegram, [photo]) == [1]
 
 
+def test_an_album_of_a_group_may_reach_several_dynos(fleet, face):
+    telegram = fleet.telegram
+    photos = telegram.send_album(-1_002_001, [face] * 3, f"@{telegram.bot['username']}")
+    for photo, dyno in zip(photos, [*fleet.dynos, fleet.dynos[0]], strict=True):
+        telegram.gateway = dyno.url
+        assert telegram.deliver(photo) == 200
+    assert answers(telegram, photos) == [1, 1, 1]
+
+
 def test_a_bot_api_in_trouble_gets_every_answer_once(fleet, send):
     """All of it at once, but no answer taken of which the dyno is not told; see the test below."""
     telegram = fleet.telegram
