@@ -19,6 +19,7 @@ from inference.faces import EMOTIONS, rescale
 from inference.people import Census
 from inference.words import describe, sum_up
 
+ANNOTATED = ".annotated.jpg"  # ending of the photos that are written
 COLUMNS = ("seconds", "number", "x", "y", "width", "height", *EMOTIONS)
 COLUMNS += ("gender", "gender_probability", "age", "age_low", "age_high")
 
@@ -34,11 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
         return _film(options)
     if options.csv:
         parser.error("--csv goes with --video")
-    photos = list(_photos(options.paths))
+    photos = list(_photos(options.paths, options.output))
     if not photos:
         parser.error("there are no files in what you named")
-    if options.output and options.output.exists() and not options.output.is_dir():
-        parser.error(f"{options.output} is not a folder")
+    if options.output:
+        _check_folder(parser, options.output, photos)
     sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
 
     from inference.analyzer import FaceAnalyzer  # TensorFlow: not for a mistyped command
@@ -79,17 +80,28 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _photos(paths: list[Path]) -> Iterator[tuple[Path, Path]]:
-    """The files themselves, and all files of the folders below them but hidden ones, each with its name
-    in the output: its place below the folder that was named."""
+def _photos(paths: list[Path], output: Path | None) -> Iterator[tuple[Path, Path]]:
+    """The files themselves, and all files of the folders below them but hidden ones and those that were
+    written into `output`, each with its name there: its place below the folder that was named."""
     for path in paths:
         if not path.is_dir():
             yield path, Path(path.name)
             continue
         for file in sorted(path.rglob("*")):
             name = file.relative_to(path)
-            if file.is_file() and not any(part.startswith(".") for part in name.parts):
+            written = output and file.name.endswith(ANNOTATED) and output.resolve() in file.resolve().parents
+            if file.is_file() and not written and not any(part.startswith(".") for part in name.parts):
                 yield file, name
+
+
+def _check_folder(parser: argparse.ArgumentParser, output: Path, photos: list[tuple[Path, Path]]) -> None:
+    """Refuse to write where there is no folder, or two photos to one file."""
+    if output.exists() and not output.is_dir():
+        parser.error(f"{output} is not a folder")
+    first: dict[Path, Path] = {}
+    for path, name in photos:
+        if first.setdefault(name, path).resolve() != path.resolve():
+            parser.error(f"--output would write {path} over {first[name]}: name a folder that holds both")
 
 
 def _analyze(analyzer, path: Path, name: Path, options: argparse.Namespace) -> dict:
@@ -104,7 +116,7 @@ def _analyze(analyzer, path: Path, name: Path, options: argparse.Namespace) -> d
     milliseconds = round((time.perf_counter() - start) * 1000)
     if options.output:
         # The suffix stays in the name: a.png and a.jpg must not write over each other.
-        target = options.output / name.with_name(f"{name.name}.annotated.jpg")
+        target = options.output / name.with_name(f"{name.name}{ANNOTATED}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(encode_jpeg(draw(photo.image, faces)))
     faces = [rescale(face, photo.width / photo.image.shape[1]) for face in faces]

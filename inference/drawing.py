@@ -34,6 +34,7 @@ CLEAR = (0, 0, 0, 0)
 LINE_OF_PHOTO, LINE_OF_FACE = 0.004, 0.08
 TEXT_OF_PHOTO, TEXT_OF_FACE = 0.024, 0.28
 TEXT_STEPS = (1.0, 0.8, 0.64)  # how far a number shrinks to find room
+NOWHERE = -(2**30)  # where a rectangle crosses none
 SMALLEST_TEXT = 9  # pixels; smaller digits are not legible
 # Shares of the text size; the padding is on the left and on the right.
 LABEL_HEIGHT, LABEL_PADDING, TEXT_STROKE = 1.4, 0.4, 1 / 80
@@ -102,34 +103,40 @@ def place(
         The label of each face; None where even the last resort would cover a label or a face's features.
     """
     numbers = range(1, len(faces) + 1) if numbers is None else numbers
-    frames = [_frame(face.box, width, height) for face in faces]
-    others = [frames[:index] + frames[index + 1 :] for index in range(len(faces))]
-    features = [_features(face) for face in faces]
+    frames = np.array([_frame(face.box, width, height) for face in faces]).reshape(-1, 4)
+    features = np.array([_features(face) for face in faces]).reshape(-1, 4)
     sizes = [_text_sizes(face.box, width, height) for face in faces]
     labels: dict[int, Label] = {}
+    labelled = np.full_like(frames, NOWHERE)  # the rectangles of labels
 
-    def fit(index: int, text: str, size: int, spots: Callable, taken: list[Rectangle], room: float) -> bool:
-        labelled = [label.rectangle for other, label in labels.items() if other != index]
-        candidates = spots(frames[index], *_label_size(text, size), width, height)
-        rectangle = _first_free(candidates, taken + labelled, round(room * size), width, height)
+    def fit(index: int, text: str, size: int, spots: Callable, taken: np.ndarray, room: float) -> bool:
+        candidates = spots(frames[index].tolist(), *_label_size(text, size), width, height)
+        taken = np.concatenate([taken, np.delete(labelled, index, axis=0)])
+        rectangle = _first_free(candidates, taken, round(room * size), width, height)
         if rectangle is not None:
-            labels[index] = Label(text, size, rectangle)
+            labels[index], labelled[index] = Label(text, size, rectangle), rectangle
         return rectangle is not None
+
+    def others(index: int) -> np.ndarray:
+        return np.delete(frames, index, axis=0)
 
     def number_beside(index: int) -> bool:
         number = str(numbers[index])
-        return any(fit(index, number, size, _beside, others[index], NUMBER_ROOM) for size in sizes[index])
+        return any(fit(index, number, size, _beside, others(index), NUMBER_ROOM) for size in sizes[index])
 
     def number_within(index: int) -> bool:
         number, smallest = str(numbers[index]), sizes[index][-1]
-        avoided = features + others[index], features
-        return any(fit(index, number, smallest, _within, taken, NUMBER_ROOM) for taken in avoided)
+        avoided = np.concatenate([features, others(index)]), features
+        smaller = range(smallest, SMALLEST_TEXT - 1, -1)
+        return any(
+            fit(index, number, size, _within, taken, NUMBER_ROOM) for taken, size in product(avoided, smaller)
+        )
 
     for index in range(len(faces)):
         number_beside(index)
     for index, face in enumerate(faces):
         text = f"{numbers[index]} {_description(face)}"
-        fit(index, text, sizes[index][0], _beside, others[index], DESCRIPTION_ROOM)
+        fit(index, text, sizes[index][0], _beside, others(index), DESCRIPTION_ROOM)
     for index in range(len(faces)):
         # Once more as before, since a neighbour's description may have left the spot of its number.
         if index not in labels and not number_beside(index):
@@ -236,11 +243,14 @@ def _rectangles(corners: list[tuple[int, int]], across: int, down: int) -> np.nd
 
 
 def _first_free(
-    candidates: np.ndarray, taken: list[Rectangle], room: int, width: int, height: int
+    candidates: np.ndarray, taken: np.ndarray, room: int, width: int, height: int
 ) -> Rectangle | None:
-    """The first of (n, 4) rectangles in the photo that leaves some room to all that are taken."""
+    """The first of (n, 4) rectangles in the photo that leaves some room to all of (m, 4) that are taken."""
     inside = (candidates[:, :2] >= 0).all(1) & (candidates[:, 2:] <= (width, height)).all(1)
-    taken = np.array(taken, int).reshape(-1, 4) + (-room, -room, room, room)
+    taken = taken + (-room, -room, room, room)
+    # Few of a crowd are near enough to matter.
+    low, high = candidates[:, :2].min(0), candidates[:, 2:].max(0)
+    taken = taken[(taken[:, :2] < high).all(1) & (low < taken[:, 2:]).all(1)]
     crossing = (candidates[:, None, :2] < taken[:, 2:]) & (taken[:, :2] < candidates[:, None, 2:])
     free = candidates[inside & ~crossing.all(2).any(1)]
     return tuple(free[0].tolist()) if len(free) else None

@@ -115,9 +115,12 @@ class Reader:
         last = -inf
         with _refusing(Reason.BROKEN_VIDEO), self._container:
             for frame in self._decode(hear):
-                if frame.pts is None:
+                # AVI knows the order of decoding alone: frames that wait for others have the others' times.
+                avi = self._container.format.name == "avi" and frame.dts is not None
+                stamp = frame.dts if avi else frame.pts
+                if stamp is None:
                     continue
-                seconds = frame.time - self._start
+                seconds = float(stamp * frame.time_base) - self._start
                 if seconds > self._longest + SPARE_SECONDS:
                     raise PhotoError(Reason.VIDEO_TOO_LONG)
                 hurry = late(seconds)
@@ -175,13 +178,25 @@ class Reader:
             hear(packet)
 
     def _upright(self, frame: av.VideoFrame) -> np.ndarray:
-        turns = round(frame.rotation / 90)
+        turns, mirrored = round(frame.rotation / 90), _is_mirrored(frame)
         if not self.width:  # of the first frame; others may be of another size
             width, height = max(1, round(frame.width * (self._stream.sample_aspect_ratio or 1))), frame.height
             self._fitted = fitted(width, height)
             self.width, self.height = (height, width) if turns % 2 else (width, height)
         image = frame.reformat(*self._fitted, "rgb24", interpolation="AREA").to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, turns))
+        image = np.rot90(image, turns)
+        if mirrored:  # after a turn that does not know of it: the one of the two ways that sets it right
+            image = np.fliplr(image) if turns % 2 else np.flipud(image)
+        return np.ascontiguousarray(image)
+
+
+def _is_mirrored(frame: av.VideoFrame) -> bool:
+    """Whether a frame is to be shown mirrored, as phones write what their front camera takes."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).astype(float)
+    return a * d - b * c < 0
 
 
 class Writer:

@@ -9,7 +9,10 @@ from inference.tracking import Track
 
 SPELL_SECONDS = 0.4  # that an emotion must last, to be told beside the main one
 MOMENTS = 2  # of such emotions that are told of a person
-BRIEF_SECONDS = 0.5  # who was in sight for less is left out where others were not: it may be no face at all
+# Who was in sight for less is left out where others were not, as it may be no face at all: in how many
+# seconds, and where only one look saw it, which on a slow machine stands for half a second.
+BRIEF_SECONDS = 0.5
+BRIEF_SECONDS_OF_ONE_LOOK = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +48,16 @@ class _Spell:
 
 @dataclass(slots=True)
 class _Record:
-    """What was seen of somebody: the track as it was last, and the spells."""
+    """What was seen of somebody: the track as it was last, the spells, and in how many looks."""
 
     track: Track
     spells: list[_Spell] = field(default_factory=list)
+    looks: int = 0
+
+    @property
+    def is_brief(self) -> bool:
+        seconds = sum(spell.seconds for spell in self.spells)
+        return seconds < (BRIEF_SECONDS_OF_ONE_LOOK if self.looks == 1 else BRIEF_SECONDS)
 
 
 class Census:
@@ -71,14 +80,15 @@ class Census:
         for track in tracks:
             record = self._records.setdefault(track.number, _Record(track))
             record.track, emotion = track, track.face.emotion.label
+            record.looks += 1
             if track.number not in self._seen or record.spells[-1].emotion != emotion:
                 record.spells.append(_Spell(emotion, seconds))
         self._seen, self._last = {track.number for track in tracks}, seconds
 
     def people(self) -> list[Person]:
         """All that were seen, in the order of their numbers."""
-        people = [_sum_up(record) for _, record in sorted(self._records.items())]
-        return [person for person in people if person.seconds >= BRIEF_SECONDS] or people
+        records = [record for _, record in sorted(self._records.items())]
+        return [_sum_up(record) for record in records if not record.is_brief] or list(map(_sum_up, records))
 
 
 def _sum_up(record: _Record) -> Person:

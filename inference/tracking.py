@@ -9,7 +9,9 @@ from math import exp
 
 from inference.faces import Age, BoundingBox, Emotion, Face, Gender
 
-LOST_SECONDS = 1.0  # after which a face that was not seen is forgotten
+LOST_SECONDS = 1.0  # after which a face that was missing is forgotten
+LOST_FRAMES = 2  # in which it must have been missing for that, as frames may lie far apart
+FORGOTTEN_SECONDS = 5.0  # after which it is in any case
 EMOTION_SECONDS = 0.2  # time constant: a change shows to 92 % within half a second
 TRAIT_SECONDS = 10.0  # time constant with which what was seen of gender and age is forgotten
 REACH = 0.25  # of a box's sides, added on each side, so that a small face may move by its own size
@@ -31,11 +33,17 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What is known of a face: its track and the weight of its traits, as of when it was last seen."""
+    """What is known of a face: its track and the weight of its traits, as of when it was last seen, and in
+    how many frames it was missing since then."""
 
     track: Track
     seconds: float
     weight: float
+    missing: int = 0
+
+    def is_lost(self, seconds: float) -> bool:
+        passed = seconds - self.seconds
+        return passed > (LOST_SECONDS if self.missing >= LOST_FRAMES else FORGOTTEN_SECONDS)
 
 
 class Tracker:
@@ -55,16 +63,24 @@ class Tracker:
         Returns:
             Those faces, in the order of their numbers.
         """
-        known = [memory for memory in self._known if seconds - memory.seconds <= LOST_SECONDS]
+        known = [memory for memory in self._known if not memory.is_lost(seconds)]
         pairs = _match([memory.track.face.box for memory in known], [face.box for face in faces])
         seen = [_follow(known[old], faces[new], seconds) for old, new in pairs.items()]
-        lost = [memory for index, memory in enumerate(known) if index not in pairs]
+        lost = [
+            replace(memory, missing=memory.missing + 1)
+            for index, memory in enumerate(known)
+            if index not in pairs
+        ]
         strangers = [face for index, face in enumerate(faces) if index not in pairs.values()]
         for face in sorted(strangers, key=lambda face: face.box.center):
             self._last_number += 1
             seen.append(_Memory(Track(self._last_number, face), seconds, face.confidence))
         self._known = seen + lost
         return sorted((memory.track for memory in seen), key=lambda track: track.number)
+
+    def cut(self) -> None:
+        """Another scene begins, in which others stand where these stood; no number is given again."""
+        self._known = []
 
 
 def overlap(one: BoundingBox, other: BoundingBox) -> float:

@@ -148,6 +148,13 @@ def test_a_crowd_gets_numbers_only():
     assert [label.text for label in labels] == [str(number) for number in range(1, 109)]
 
 
+def test_everybody_in_a_stadium_gets_a_number():
+    faces = [face(78 * column + 4, 78 * row + 4, 55, 55) for column in range(24) for row in range(16)]
+    labels = place(faces, 1920, 1280)
+    assert [label.text for label in labels] == [str(number) for number in range(1, 385)]
+    assert not any(covers_a_keypoint(label, faces) for label in labels)
+
+
 def test_every_number_comes_before_any_description():
     """There is room in one strip, above: for both numbers, or for the first face's description."""
     faces = [face(20, 20, 30, 50), face(60, 28, 45, 42)]

@@ -1,4 +1,5 @@
 import io
+import struct
 from contextlib import suppress
 from itertools import pairwise
 from math import inf
@@ -134,6 +135,37 @@ def test_sound_that_changes_on_its_way_is_left_out_from_then_on(sound):
         assert file.streams.video[0].frames >= 50
         assert float(file.streams.audio[0].duration * file.streams.audio[0].time_base) > 0.9
     assert pitch(target.getvalue()) == pytest.approx(TONE, abs=3)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "upright"),
+    [
+        ((-1, 0, 0, 1), np.fliplr),
+        ((1, 0, 0, -1), np.flipud),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+        ((0, -1, -1, 0), lambda image: np.rot90(image, 2).swapaxes(0, 1)),
+    ],
+    ids=["mirrored", "upside down", "mirrored and turned", "mirrored and turned back"],
+)
+def test_a_video_of_a_front_camera_is_mirrored_as_it_says(matrix, upright):
+    data = encode(flag(frames=2))
+    plain = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # of the track's header
+    a, b, c, d = (number << 16 for number in matrix)
+    assert data.count(plain) == 2  # the movie's, too
+    start, _, end = data.rpartition(plain)
+    reader = Reader(start + struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30) + end)
+    (image, _), *_ = reader.frames()
+    expected = upright(flag()[0])
+    assert image.shape == expected.shape
+    assert np.abs(image.astype(int) - expected).mean() < 15
+
+
+def test_frames_of_an_avi_are_all_shown_in_their_order():
+    """As H.264 has frames that wait for later ones, and AVI does not tell when a frame is to be shown."""
+    images = [np.full((64, 96, 3), 4 * number, np.uint8) for number in range(50)]
+    shown = [picture.image.mean() for picture in Reader(encode(images, container="avi")).frames()]
+    assert len(shown) >= 49
+    assert shown == sorted(shown)
 
 
 @pytest.mark.parametrize("turn", [90, 180, -90])

@@ -7,6 +7,7 @@ import sys
 import pytest
 from PIL import Image
 
+from inference.__main__ import _photos
 from inference.faces import EMOTIONS
 from tests.conftest import DEPLOYED, ROOT
 
@@ -84,6 +85,23 @@ def test_cropped_takes_the_whole_picture_as_one_face(tmp_path, astronaut):
     (face,) = line["faces"]
     assert (line["width"], line["height"]) == (48, 48)
     assert face["emotion"]["label"] == "happy"
+
+
+def test_two_photos_of_one_name_are_not_written_over_each_other(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "1.jpg").write_text("not even read")
+    result = run(tmp_path / "a", tmp_path / "b", "--output", tmp_path / "out")
+    assert result.returncode == 2
+    assert f"--output would write {tmp_path}/b/1.jpg over {tmp_path}/a/1.jpg" in result.stderr
+
+
+def test_what_was_written_is_not_analyzed_the_next_time(tmp_path):
+    for name in ("1.jpg", "1.jpg.annotated.jpg", "out/2.jpg.annotated.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("no photo")
+    found = [[name.as_posix() for _, name in _photos([tmp_path], output)] for output in (tmp_path, None)]
+    assert found == [["1.jpg"], ["1.jpg", "1.jpg.annotated.jpg", "out/2.jpg.annotated.jpg"]]
 
 
 def test_an_empty_folder_is_told(tmp_path):

@@ -79,6 +79,22 @@ def test_who_was_seen_for_a_blink_is_left_out_where_others_were_not():
     assert person.number == 3
 
 
+def test_what_a_single_look_saw_is_left_out_also_where_looks_are_rare():
+    census = Census()
+    for look in range(16):
+        census.note([track("happy", 3), *([track("sad", 2)] if look == 5 else [])], look * 0.51)
+    (person,) = census.people()
+    assert person.number == 3
+
+
+def test_everybody_in_a_slide_show_is_told():
+    census = Census()
+    for number in (1, 2, 3):
+        census.note([track("happy", number)], 2 * number)
+    census.note([track("happy", 3)], 8)
+    assert [person.number for person in census.people()] == [1, 2, 3]
+
+
 def test_people_are_told_in_the_order_of_their_numbers():
     census = Census()
     for frame in range(20):

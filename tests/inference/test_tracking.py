@@ -76,7 +76,24 @@ def test_a_lost_face_comes_back_within_a_second_and_is_a_new_one_after_it():
     assert numbers(tracker.update([face(300)], 0.5)) == [2]
     assert numbers(tracker.update([face(105), face(300)], 0.95)) == [1, 2]
     assert tracker.update([], 1.5) == []
+    assert tracker.update([], 1.8) == []
     assert numbers(tracker.update([face(105), face(300)], 2.1)) == [3, 4]  # no number is given again
+
+
+def test_a_face_is_not_lost_where_nobody_looked():
+    tracker = Tracker()
+    for seconds in (0, 2.5, 5):  # a slide show
+        assert numbers(tracker.update([face(100)], seconds)) == [1]
+    assert tracker.update([], 5.5) == []
+    assert numbers(tracker.update([face(100)], 6.1)) == [1]  # one look missed it
+    assert numbers(tracker.update([face(100)], 12)) == [2]
+
+
+def test_another_scene_has_other_people():
+    tracker = Tracker()
+    tracker.update([face(100), face(300)], 0)
+    tracker.cut()
+    assert numbers(tracker.update([face(100)], 0.1)) == [3]
 
 
 def test_a_face_elsewhere_is_another_one():

@@ -75,6 +75,35 @@ def test_people_are_told_apart_and_go_when_the_scene_changes(analyzer):
     assert first.seconds == pytest.approx(0.8, abs=0.15)
 
 
+def scenes() -> tuple[np.ndarray, np.ndarray]:
+    """Two pictures with a face in the same place, and all else different."""
+    one = place(0.6, 40, 10, 400, 300)
+    other = 255 - one
+    face = slice(40, 130), slice(140, 230)
+    other[face] = one[face]
+    return one, other
+
+
+def test_who_stands_where_another_stood_before_a_cut_is_another(analyzer):
+    one, other = scenes()
+    followed = shots(analyzer, [one] * 11 + [other] * 12)
+    assert [[track.number for track in shot.tracks] for shot in followed] == [[1]] * 11 + [[2]] * 12
+
+
+def test_light_that_changes_is_no_cut(analyzer):
+    one, _ = scenes()
+    dark = (one * 0.5).astype(np.uint8)
+    followed = shots(analyzer, [one] * 11 + [dark] * 12)
+    assert {track.number for shot in followed for track in shot.tracks} == {1}
+
+
+def test_a_slide_show_knows_who_stays_and_who_is_new(analyzer):
+    one, other = scenes()
+    slides = [Picture(image, 2.0 * number) for number, image in enumerate((one, one, other))]
+    followed = list(follow(iter(slides), analyzer, Pace(), lambda stage: None))
+    assert [[track.number for track in shot.tracks] for shot in followed] == [[1], [1], [2]]
+
+
 def test_what_is_drawn_has_the_number_and_colour_of_the_track(followed):
     shot = followed[10]
     third = shot._replace(tracks=[type(shot.tracks[0])(3, shot.tracks[0].face)])
