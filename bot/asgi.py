@@ -53,14 +53,15 @@ REFUSED_SECONDS = 60  # likewise, after Telegram said no, as to a webhook that i
 UPLOAD_SECONDS = 100  # for a photo to reach the demo page over a slow line
 UPLOADS = 6  # at once on the demo page, each in memory
 PAGE_PHOTOS = 4  # of those, analyzed or waiting for it; Telegram's photos have their own bound
-SECURITY_HEADERS = {
+HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",  # or an old script could meet a new page; ETags make asking cheap
 }
 LIVE_HEADERS = {
-    "Content-Security-Policy": SECURITY_HEADERS["Content-Security-Policy"].replace(
+    "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace(
         "frame-ancestors 'none'", "frame-ancestors 'self' https://*.telegram.org"
     ),
     "Permissions-Policy": "camera=(self), microphone=(), geolocation=()",
@@ -84,7 +85,7 @@ def create_application(settings: Settings) -> Starlette:
             Route(WEBHOOK_PATH, webhook, methods=["POST"]),
             Mount("/page", StaticFiles(directory=PAGE)),
         ],
-        middleware=[Middleware(SecurityHeaders)],
+        middleware=[Middleware(DefaultHeaders)],
         exception_handlers={Exception: failed},
         lifespan=lifespan,
     )
@@ -281,7 +282,8 @@ async def analyze_upload(request: Request, entry: journal.Entry) -> Response:
         return refusal(Reason.TOO_MANY_BYTES, entry)
     except TimeoutError:
         entry.end("refused", "slow_upload")
-        return JSONResponse({"error": replies.SLOW_UPLOAD}, 408)
+        # Not 408, after which browsers send the whole photo once more by themselves, without a word.
+        return JSONResponse({"error": replies.SLOW_UPLOAD}, 503)
     start = time.perf_counter()
     try:
         async with asyncio.timeout(BUDGET_SECONDS), state.page_photos:
@@ -409,7 +411,7 @@ async def metrics(request: Request) -> Response:
 async def failed(request: Request, error: Exception) -> Response:
     """A fault of the service itself."""
     log.error("%s failed", request.url.path, exc_info=error)
-    return JSONResponse({"error": replies.TROUBLE}, 500, SECURITY_HEADERS)
+    return JSONResponse({"error": replies.TROUBLE}, 500, HEADERS)
 
 
 GONE = Response(status_code=400)  # nobody is there to read it
@@ -449,8 +451,8 @@ def refusal(reason: Reason, entry: journal.Entry) -> Response:
     return JSONResponse({"error": replies.REFUSALS[reason]}, REFUSAL_STATUS.get(reason, 422))
 
 
-class SecurityHeaders:
-    """Adds SECURITY_HEADERS to every answer that has none of its own."""
+class DefaultHeaders:
+    """Adds HEADERS to every answer that has none of its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -459,7 +461,7 @@ class SecurityHeaders:
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in SECURITY_HEADERS.items():
+                for name, value in HEADERS.items():
                     headers.setdefault(name, value)
             await send(message)
 

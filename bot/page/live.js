@@ -5,7 +5,7 @@ import { Camera, Trouble } from "./live/camera.js";
 import { Cards } from "./live/cards.js";
 import { Faces } from "./live/faces.js";
 import { draw } from "./live/overlay.js";
-import { download, snapshot } from "./live/saving.js";
+import { download, share, snapshot } from "./live/saving.js";
 import { Sender } from "./live/sender.js";
 import { Session } from "./live/session.js";
 import { Story } from "./live/story.js";
@@ -18,6 +18,7 @@ const QUIET_SECONDS = 5; // at least, between two times that the faces are annou
 const NOBODY_SECONDS = 3; // without a face, before we say so
 const SKIPPING_SECONDS = 1.5; // without an answer about faces, likewise
 const TOAST_SECONDS = 2.5;
+const ADVICE_SECONDS = 8; // for a toast that has more to say
 const LABEL = 14; // CSS pixels of the words beside a box
 
 const CONNECTIONS = {
@@ -31,6 +32,9 @@ const ASKING = "Your browser now asks whether this page may use the camera.";
 const NOBODY = "No face yet. They are found best from the front and in good light.";
 const LOST = "The connection is lost.";
 const HIDDEN = "The session ended, because this page was out of sight for a while.";
+const TELEGRAM_ALONE = "Please open this page anew from your chat with the bot in Telegram.";
+const UNSAVED = "Files can't be saved inside Telegram.";
+const SAVED_ELSEWHERE = 'Once the camera is off, "Open in a browser" takes you to where they can.';
 
 const element = (id) => document.getElementById(id);
 const video = element("video");
@@ -39,6 +43,7 @@ const live = element("live");
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
 const telegram = launch(location.hash);
+const about = loadAbout();
 const camera = new Camera(video, () => trouble(new Trouble("unplugged")));
 const faces = new Faces();
 const cards = new Cards(element("faces"));
@@ -59,6 +64,7 @@ let skippedText = "";
 let answers = []; // seconds, when those about faces came, of the last second
 let said = { text: "", at: 0 }; // what was announced of the faces last, and when
 let toast = ""; // a word that goes by itself
+let toasting; // its timer
 let elsewhere = false; // whether Telegram could hand the page over to a browser, which would be let in
 let hiding; // the timer of HIDDEN_SECONDS
 
@@ -68,6 +74,10 @@ async function start() {
   element("headline").textContent = "Smile at your camera";
   element("message").textContent = ASKING;
   enter("asking");
+  if (!telegram && (await about).live_open === false) {
+    end("trouble", "Not here", TELEGRAM_ALONE);
+    return;
+  }
   try {
     if (!(await camera.open())) return;
   } catch (error) {
@@ -99,6 +109,7 @@ function sendInSight() {
     sender.stop();
     hiding = setTimeout(endHidden, HIDDEN_SECONDS * 1000);
   } else if (state === "running") {
+    video.play().catch(() => {}); // out of sight, phones may have paused it
     sender.start();
   }
 }
@@ -292,15 +303,31 @@ function fill(on) {
 
 // To be saved
 
-function keep(blob, extension) {
-  download(blob, extension);
-  toast = "Saved.";
+/** Inside Telegram a download comes to nothing, and nobody says so: there the file is shared, where it can be. */
+async function keep(blob, extension) {
+  if (!telegram) download(blob, extension);
+  const outcome = telegram ? await share(blob, extension) : "saved";
+  element("unsaved").hidden = outcome !== "impossible";
+  if (outcome === "impossible") adviseToLeave();
+  else if (outcome !== "cancelled") pop("Saved.", TOAST_SECONDS);
+}
+
+function adviseToLeave() {
+  const advice = elsewhere ? `${UNSAVED} ${SAVED_ELSEWHERE}` : UNSAVED;
+  element("unsaved").textContent = advice; // beside the buttons, as the picture may be off or out of sight
+  element("outside").hidden = !elsewhere;
+  pop(advice, ADVICE_SECONDS);
+}
+
+function pop(text, duration) {
+  toast = text;
   announce(toast);
   showConnection();
-  setTimeout(() => {
+  clearTimeout(toasting);
+  toasting = setTimeout(() => {
     toast = "";
     showConnection();
-  }, TOAST_SECONDS * 1000);
+  }, duration * 1000);
 }
 
 // What people do
@@ -356,8 +383,9 @@ if (telegram) {
   dress(telegram.theme);
   tell("web_app_ready");
   tell("web_app_expand");
-  loadAbout().then((about) => {
-    elsewhere = about.live_open;
+  element("photos").hidden = true; // that page may be in no frame
+  about.then((its) => {
+    elsewhere = its.live_open;
   });
 }
 watchPage();

@@ -8,6 +8,7 @@ const LONGEST_PAUSE = 60; // seconds that we are willing to wait when the server
 const HEALTH_INTERVAL = 2; // seconds between two looks at whether the models are ready
 
 const OUR_FAULT = "Something went wrong on my side. Please try again in a moment.";
+const UNREADABLE = "This file can't be read. Please choose it again, or another one.";
 
 const input = document.getElementById("photos");
 const results = document.getElementById("results");
@@ -56,6 +57,8 @@ async function waitForModels() {
  * @throws {Failure}
  */
 async function analyze(file, onUpload, signal) {
+  const content = await read(file);
+  signal.throwIfAborted();
   const request = new XMLHttpRequest();
   await new Promise((resolve, reject) => {
     request.open("POST", "analyze");
@@ -67,10 +70,22 @@ async function analyze(file, onUpload, signal) {
       reject(new Failure("The photo could not be sent. Check your connection and try again.", true));
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort());
-    request.send(file);
+    request.send(content);
   });
   if (request.status !== 200) throw refusal(request);
   return request.response;
+}
+
+/**
+ * A file's bytes, which only one photo at a time has in memory. Sent as it is, a folder, or a file that is gone
+ * by now, would fail just as a lost connection does.
+ */
+async function read(file) {
+  try {
+    return await file.arrayBuffer();
+  } catch {
+    throw new Failure(UNREADABLE, false);
+  }
 }
 
 function refusal(request) {
@@ -282,8 +297,8 @@ function watchIntake() {
 }
 
 async function showAbout() {
-  const { bot, live, max_bytes: limit, version } = await about;
-  document.getElementById("live").hidden = !live;
+  const { bot, live, live_open: open, max_bytes: limit, version } = await about;
+  document.getElementById("live").hidden = !(live && open);
   if (bot) {
     const link = document.getElementById("telegram");
     link.href = `https://t.me/${bot}`;

@@ -1,11 +1,13 @@
 // What both pages need.
 
+const SPOKEN_SECONDS = 60; // in which a screen reader has come to what it is to say
+
 /** The element of a template of this id, anew. */
 export function copy(template) {
   return document.getElementById(template).content.firstElementChild.cloneNode(true);
 }
 
-/** What the server tells about itself. */
+/** What the server tells about itself; where it tells nothing, `live_open` is null. */
 export async function loadAbout() {
   try {
     const response = await fetch("about");
@@ -13,12 +15,15 @@ export async function loadAbout() {
   } catch {
     // Offline: what is sent next will say so.
   }
-  return { bot: null, live: false, live_open: false, max_bytes: Infinity, version: null };
+  return { bot: null, live: false, live_open: null, max_bytes: Infinity, version: null };
 }
 
-/** Has screen readers say it. */
+/** Has screen readers say it, after what they are saying. */
 export function announce(text) {
-  document.getElementById("announcer").textContent = text;
+  const line = document.createElement("p");
+  line.textContent = text;
+  document.getElementById("announcer").append(line);
+  setTimeout(() => line.remove(), SPOKEN_SECONDS * 1000);
 }
 
 /** As in inference/words.py: never 100 % for what only rounds to it. */

@@ -1,11 +1,13 @@
 """The web service, as it is deployed: a real gunicorn, HTTP, the real models."""
 
+import asyncio
 import base64
 import concurrent.futures
 import io
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -15,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 from websockets.sync.client import connect
 
-from bot import __version__, replies
+from bot import __version__, asgi, journal, replies
 from bot.asgi import client_address
 from inference.errors import MAX_BYTES
 from tests.botapi import BotApi
@@ -83,6 +85,29 @@ def test_the_page_s_bad_photos_are_refused_in_words(service, content, status, wo
     answer = httpx.post(f"{service.url}/analyze", content=content, timeout=30)
     assert answer.status_code == status
     assert words in answer.json()["error"]
+
+
+def test_a_photo_that_comes_too_slowly_is_not_asked_for_again(monkeypatch):
+    """A browser would send it again by itself after a 408, and the page after a Retry-After."""
+    monkeypatch.setattr(asgi, "UPLOAD_SECONDS", 0.05)
+
+    async def nothing_more() -> None:
+        await asyncio.sleep(60)
+
+    request = Request({"type": "http", "headers": [], "app": SimpleNamespace(state=None)}, nothing_more)
+    with journal.entry("page") as entry:
+        answer = asyncio.run(asgi.analyze_upload(request, entry))
+    assert answer.status_code == 503
+    assert "Retry-After" not in answer.headers
+    assert json.loads(answer.body) == {"error": replies.SLOW_UPLOAD}
+
+
+def test_pages_and_scripts_are_asked_for_anew_after_a_deploy(service):
+    for path in ("/", "/live", "/page/page.css", "/page/live/camera.js"):
+        assert httpx.get(service.url + path).headers["Cache-Control"] == "no-cache"
+    script = f"{service.url}/page/page.js"
+    answer = httpx.get(script, headers={"If-None-Match": httpx.get(script).headers["ETag"]})
+    assert (answer.status_code, answer.headers["Cache-Control"]) == (304, "no-cache")
 
 
 def test_answers_carry_security_headers_and_no_cors(service):

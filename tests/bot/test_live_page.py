@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
-from playwright.sync_api import Browser, Page, WebSocketRoute, expect, sync_playwright
+from playwright.sync_api import Browser, Download, Page, WebSocketRoute, expect, sync_playwright
 
 from benchmarks.pipeline import iou
 from bot import replies
@@ -221,7 +221,7 @@ def test_face_is_told(running: Page) -> None:
     expect(running.locator(".bar.highest .fill")).to_have_css(
         "transform", re.compile(r"matrix\((0\.9\d*|1), ")
     )
-    expect(running.get_by_role("status")).to_have_text(
+    expect(running.get_by_role("log")).to_have_text(
         re.compile(r"Face \d+: happy, woman, about [23]\d\."), timeout=10_000
     )
 
@@ -426,7 +426,7 @@ def test_camera_refused_and_allowed(browser: Browser, service) -> None:
         start(page)
         expect(page.get_by_role("heading", name="No camera")).to_be_visible()
         expect(page.locator("#message")).to_contain_text("not allowed for this page")
-        expect(page.get_by_role("status")).to_contain_text("not allowed for this page")
+        expect(page.get_by_role("log")).to_contain_text("not allowed for this page")
         assert sideways_scroll(page) == 0
         report = Axe().run(page)
         assert report.violations_count == 0, report.generate_report()
@@ -457,7 +457,7 @@ def test_other_camera(page: Page) -> None:
         devices.getUserMedia = async (wish) => {
             const stream = await original({ video: true });
             const { facingMode } = wish.video;
-            stream.getVideoTracks()[0].getSettings = () => ({ facingMode });
+            stream.getVideoTracks()[0].getSettings = () => ({ facingMode, deviceId: facingMode });
             return stream;
         };
         """
@@ -475,6 +475,32 @@ def test_other_camera(page: Page) -> None:
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
     assert page.evaluate("video.srcObject") is None
+
+
+def test_other_camera_that_faces_nowhere(page: Page) -> None:
+    """A laptop's own camera says that it faces its user, and the one plugged in says nothing."""
+    page.add_init_script(CAMERAS)
+    page.add_init_script(
+        """
+        const plain = navigator.mediaDevices.getUserMedia;
+        window.opened = [];
+        navigator.mediaDevices.getUserMedia = async (wish) => {
+            const stream = await plain();
+            const deviceId = wish.video.deviceId?.exact ?? "one";
+            const settings = deviceId === "one" ? { deviceId, facingMode: "user" } : { deviceId };
+            stream.getVideoTracks()[0].getSettings = () => settings;
+            opened.push(deviceId);
+            return stream;
+        };
+        """
+    )
+    page.goto("/live")
+    start(page)
+    switch = page.get_by_role("button", name="Switch")
+    for cameras in (["one"], ["one", "one", "other"], ["one", "one", "other", "one"]):
+        page.wait_for_function("count => opened.length === count && video.readyState > 1", arg=len(cameras))
+        assert page.evaluate("opened") == cameras
+        switch.click()
 
 
 @pytest.mark.parametrize("late", ["getUserMedia", "enumerateDevices"])
@@ -624,12 +650,13 @@ def test_silent_server_is_given_up(page: Page) -> None:
     connection(page, "lost")
 
 
-def hide(page: Page) -> None:
+def hide(page: Page, hidden: bool = True) -> None:
     page.evaluate(
-        """() => {
-            Object.defineProperty(document, "hidden", { value: true });
+        """(value) => {
+            Object.defineProperty(document, "hidden", { value, configurable: true });
             document.dispatchEvent(new Event("visibilitychange"));
-        }"""
+        }""",
+        hidden,
     )
 
 
@@ -650,6 +677,18 @@ def test_out_of_sight(page: Page) -> None:
     expect(page.locator("#message")).to_contain_text("out of sight")
     assert page.evaluate("video.srcObject") is None
     expect(page.get_by_role("button", name="Save CSV")).to_be_visible()
+
+
+def test_back_in_sight(page: Page) -> None:
+    """Phones may have paused the picture meanwhile."""
+    page.goto("/live")
+    start(page)
+    expect_face(page)
+    hide(page)
+    page.evaluate("video.pause()")
+    hide(page, False)
+    expect_answers(page)
+    assert page.evaluate("video.paused") is False
 
 
 @pytest.mark.parametrize("paused", [False, True])
@@ -717,12 +756,91 @@ def test_inside_telegram(page: Page) -> None:
     expect(page.locator("body")).to_have_css("background-color", "rgb(35, 46, 60)")
     expect(page.locator("body")).to_have_css("color", "rgb(245, 245, 245)")
     expect(page.locator(".limits").first).to_have_css("color", "rgb(159, 176, 174)")  # our own
+    expect(page.get_by_role("heading", name="Face Analytics")).to_be_visible()
+    expect(page.get_by_role("link", name="Photos")).to_be_hidden()
     report = Axe().run(page)
     assert report.violations_count == 0, report.generate_report()
     start(page)
     expect(page.locator("#message")).to_have_text(replies.LIVE_REFUSALS["unknown"])
     assert json.loads(sent[0]) == {"init_data": init_data}
     assert page.evaluate("video.srcObject") is None
+
+
+def test_light_theme_of_telegram_on_a_dark_device(page: Page) -> None:
+    page.emulate_media(color_scheme="dark")
+    theme = quote(json.dumps({"bg_color": "#ffffff"}))
+    page.goto(f"/live#tgWebAppVersion=8.0&tgWebAppThemeParams={theme}")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(255, 255, 255)")
+    expect(page.locator(".limits").first).to_have_css("color", "rgb(82, 97, 95)")
+
+
+def test_files_are_shared_inside_telegram(page: Page) -> None:
+    """Where a download would come to nothing."""
+    downloads: list[Download] = []
+    page.on("download", lambda download: downloads.append(download))
+    page.goto("/live#tgWebAppVersion=8.0")
+    start(page)
+    expect_face(page)
+    notice, csv_button = page.locator("#notice"), page.get_by_role("button", name="Save CSV")
+    page.evaluate(
+        """() => {
+            window.shared = [];
+            navigator.canShare = ({ files }) => files.length === 1;
+            navigator.share = async ({ files: [file] }) => {
+                shared.push([file.name, file.type]);
+                if (window.refusal) throw new DOMException("", refusal);
+            };
+        }"""
+    )
+    page.evaluate("window.refusal = 'AbortError'")  # somebody thinks better of it
+    csv_button.click()
+    page.wait_for_function("shared.length === 1")
+    page.wait_for_timeout(300)
+    expect(page.get_by_role("log")).not_to_contain_text(re.compile("saved", re.IGNORECASE))
+    page.evaluate("window.refusal = 'NotAllowedError'")
+    page.get_by_role("button", name="Save JSON").click()
+    expect(page.locator("#unsaved")).to_contain_text("Files can't be saved inside Telegram.")
+    page.evaluate("window.refusal = undefined")
+    page.get_by_role("button", name="Snapshot").click()
+    expect(notice).to_have_text("Saved.")
+    expect(page.locator("#unsaved")).to_be_hidden()
+    names, types = zip(*page.evaluate("shared"))
+    assert types == ("text/csv", "application/json", "image/jpeg")
+    assert [re.sub(r"[\d-]+", "", name) for name in names] == ["faces.csv", "faces.json", "faces.jpg"]
+    assert downloads == []
+
+
+def test_files_stay_where_telegram_can_not_share_them(page: Page) -> None:
+    downloads: list[Download] = []
+    page.on("download", lambda download: downloads.append(download))
+    page.add_init_script("navigator.canShare = undefined")
+    page.goto("/live#tgWebAppVersion=8.0")
+    start(page)
+    expect_face(page)
+    page.get_by_role("button", name="Snapshot").click()
+    advice = re.compile(r"Files can't be saved inside Telegram\. .* \"Open in a browser\"")
+    expect(page.locator("#notice")).to_have_text(advice)
+    expect(page.get_by_role("log")).to_contain_text(advice)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Open in a browser")).to_be_visible()
+    page.get_by_role("button", name="Save CSV").click()
+    expect(page.locator("#unsaved")).to_have_text(advice)
+    assert downloads == []
+
+
+def test_camera_is_asked_for_only_where_it_would_be_let_in(page: Page) -> None:
+    about = page.request.get("/about").json() | {"live_open": False}
+    page.add_init_script(CAMERAS)
+    page.route("**/about", lambda route: route.fulfill(json=about), times=1)
+    page.goto("/live")
+    start(page)
+    expect(page.get_by_role("heading", name="Not here")).to_be_visible()
+    expect(page.locator("#message")).to_have_text(replies.LIVE_REFUSALS["unknown"])
+    assert page.evaluate("tracks") == []
+    page.route("**/about", lambda route: route.fulfill(body="no answer of the service's"), times=1)
+    page.reload()
+    start(page)
+    connection(page, "live")
 
 
 def test_browser_is_offered_where_it_would_be_let_in(browser: Browser, service) -> None:

@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, ConsoleMessage, Error, Locator, Page, Route, expect, sync_playwright
 
+from bot import replies
 from inference.errors import MAX_BYTES
 
 ANSWER_SECONDS = 60  # on a machine that is busy with other things
@@ -54,8 +55,9 @@ def page(browser: Browser, service) -> Iterator[Page]:
         page.goto("/")
         yield page
     assert errors == []
-    # The browser itself logs a refused or lost request, which the page handles.
-    assert [line.text for line in lines if not line.location["url"].endswith(("/analyze", "/healthz"))] == []
+    # The browser itself logs a refused or lost request, or a file that it can't show, which the page handles.
+    handled = re.compile("^blob:|/(analyze|healthz)$")
+    assert [line.text for line in lines if not handled.search(line.location["url"])] == []
     assert [url for url in asked if not url.startswith((service.url, "blob:"))] == []
 
 
@@ -124,7 +126,21 @@ def test_result_is_announced(page: Page, photo: Path) -> None:
     choose(page, photo)
     expect_astronaut(page.locator(".result"))
     announcement = re.compile(r"astronaut\.png: Found 1 face\. Face 1: \w+ \d+ %, \w+ \d+ %, about \d+")
-    expect(page.get_by_role("status")).to_have_text(announcement)
+    expect(page.get_by_role("log")).to_have_text(announcement)
+
+
+def test_results_of_all_photos_are_announced(page: Page, note: Path) -> None:
+    """Each for as long as a screen reader may take to come to it."""
+    page.clock.install()
+    page.reload()
+    choose(page, note, note)
+    expect_state(page.locator(".result").nth(1), "failed")
+    announced = page.get_by_role("log").get_by_text("note.txt: This file is not an image")
+    expect(announced).to_have_count(2)
+    page.clock.run_for(30_000)
+    expect(announced).to_have_count(2)
+    page.clock.run_for(60_000)
+    expect(page.get_by_role("log")).to_be_empty()
 
 
 def test_portrait_shows_the_face(page: Page, photo: Path, tmp_path: Path) -> None:
@@ -252,6 +268,36 @@ def test_too_large_file_is_not_sent(page: Page, tmp_path: Path) -> None:
     assert not any(url.endswith("/analyze") for url in sent)
 
 
+def test_file_that_is_gone_when_its_turn_comes(page: Page, photo: Path, tmp_path: Path) -> None:
+    gone = shutil.copy(photo, tmp_path / "gone.png")
+    held: list[Route] = []
+    page.route("**/analyze", lambda route: held.append(route))
+    choose(page, photo, gone)
+    first, second = page.locator(".result").all()
+    request = wait_until_held(page, held)
+    gone.unlink()
+    request.continue_()
+    expect_astronaut(first)
+    expect_unreadable(second)
+    assert len(held) == 1
+
+
+def test_folder_can_not_be_read(page: Page, tmp_path: Path) -> None:
+    mouse = page.context.new_cdp_session(page)
+    data = {"items": [], "files": [str(tmp_path)], "dragOperationsMask": 1}
+    for event in ("dragEnter", "drop"):
+        mouse.send("Input.dispatchDragEvent", {"type": event, "x": 40, "y": 700, "data": data})
+    expect_unreadable(page.locator(".result"))
+
+
+def expect_unreadable(result: Locator) -> None:
+    expect_state(result, "failed")
+    expect(result.locator(".status")).to_have_text(
+        "This file can't be read. Please choose it again, or another one."
+    )
+    expect(result.get_by_role("button", name="Try again")).to_be_hidden()
+
+
 def test_lost_connection_can_be_retried(page: Page, photo: Path) -> None:
     page.route("**/analyze", lambda route: route.abort(), times=1)
     choose(page, photo)
@@ -269,6 +315,20 @@ def test_busy_server_is_asked_again(page: Page, photo: Path) -> None:
     result = page.locator(".result")
     expect(result.locator(".status")).to_have_text("I am busy.")
     expect(result.locator(".detail")).to_contain_text("Trying again in")
+    expect_astronaut(result)
+
+
+def test_slow_upload_is_not_tried_again_unasked(page: Page, photo: Path) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url))
+    slow = {"status": 503, "json": {"error": replies.SLOW_UPLOAD}}
+    page.route("**/analyze", lambda route: route.fulfill(**slow), times=1)
+    choose(page, photo)
+    result = page.locator(".result")
+    expect_state(result, "failed")
+    expect(result.locator(".status")).to_have_text(replies.SLOW_UPLOAD)
+    assert sum(url.endswith("/analyze") for url in sent) == 1
+    result.get_by_role("button", name="Try again").click()
     expect_astronaut(result)
 
 
@@ -384,6 +444,24 @@ def test_telegram_link_only_with_a_bot(page: Page) -> None:
     page.reload()
     expect(link).to_have_attribute("href", "https://t.me/some_bot")
     expect(page.get_by_role("link", name="Live")).to_be_hidden()
+
+
+def test_live_link_only_where_it_is_open_to_all(page: Page) -> None:
+    link = page.get_by_role("link", name="Live")
+    expect(link).to_be_visible()
+    about = page.request.get("/about").json() | {"live_open": False}
+    page.route("**/about", lambda route: route.fulfill(json=about))
+    page.reload()
+    expect(page.locator("#version")).to_contain_text("Version")
+    expect(link).to_be_hidden()
+
+
+def test_colours_are_plain(page: Page) -> None:
+    """Browsers of 2023 don't know light-dark(), and would show none of them."""
+    sheets = [page.request.get(f"/page/{name}.css").text() for name in ("page", "dark", "live")]
+    assert not any("light-dark(" in sheet for sheet in sheets)
+    light, dark = [re.findall(r"(--[\w-]+): .*(?:#|rgb)", sheet) for sheet in sheets[:2]]
+    assert light == dark
 
 
 def test_security_policy_is_strict(browser: Browser, service) -> None:

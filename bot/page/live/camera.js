@@ -97,12 +97,14 @@ export class Camera {
     const { facingMode, deviceId } = this.track.getSettings();
     if (facingMode) {
       this.wish = { facingMode: facingMode === "environment" ? "user" : "environment" };
-    } else {
-      const { closings } = this;
-      const ids = (await this.cameras()).map((device) => device.deviceId);
-      if (closings !== this.closings) return false;
-      this.wish = { deviceId: { exact: ids[(ids.indexOf(deviceId) + 1) % ids.length] } };
+      if (!(await this.open())) return false;
+      // A laptop may say that its own camera faces who sits there, while none faces away.
+      if (this.track.getSettings().deviceId !== deviceId) return true;
     }
+    const { closings } = this;
+    const ids = (await this.cameras()).map((device) => device.deviceId);
+    if (closings !== this.closings) return false;
+    this.wish = { deviceId: { exact: ids[(ids.indexOf(deviceId) + 1) % ids.length] } };
     return this.open();
   }
 }

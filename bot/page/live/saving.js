@@ -19,11 +19,32 @@ export function snapshot(video, faces, mirrored) {
   return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", QUALITY));
 }
 
-/** Saves a file, named by the time. */
+/** Saves a file. */
 export function download(blob, extension) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `faces-${new Date().toISOString().slice(0, 19).replace(/\D/g, "-")}.${extension}`;
+  link.download = named(extension);
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), REVOKE_SECONDS * 1000);
+}
+
+/**
+ * Leaves it to the device what becomes of a file, for where downloads come to nothing.
+ * @returns {Promise<"shared" | "cancelled" | "impossible">}
+ */
+export async function share(blob, extension) {
+  const files = [new File([blob], named(extension), { type: blob.type })];
+  if (!navigator.canShare?.({ files })) return "impossible";
+  try {
+    await navigator.share({ files });
+    return "shared";
+  } catch (error) {
+    // InvalidStateError: the last file is still being asked about. Others: this kind of file may not be shared.
+    return ["AbortError", "InvalidStateError"].includes(error.name) ? "cancelled" : "impossible";
+  }
+}
+
+/** A file's name, by the time. */
+function named(extension) {
+  return `faces-${new Date().toISOString().slice(0, 19).replace(/\D/g, "-")}.${extension}`;
 }

@@ -61,11 +61,12 @@ function luminance(colour) {
   return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
 }
 
-/** Dresses the page in a theme. */
+/** Dresses the page in a theme, whatever scheme the device has. */
 export function dress(theme, root = document.documentElement) {
   const dressed = palette(theme);
   if (!dressed) return;
   root.style.colorScheme = dressed.scheme;
+  document.getElementById("dark").media = dressed.scheme === "dark" ? "all" : "not all";
   Object.entries(dressed.colours).forEach(([property, value]) => root.style.setProperty(property, value));
 }
 
