@@ -92,7 +92,6 @@ def create_application(settings: Settings) -> Starlette:
     app.state.settings = settings
     app.state.shared = Shared(settings)
     app.state.limits = Limits(settings, app.state.shared)
-    app.state.albums = Albums(app.state.shared)
     app.state.admission = Admission(settings.max_in_flight, app.state.shared)
     app.state.live = Live(settings)
     app.state.uploads = asyncio.Semaphore(UPLOADS)
@@ -113,11 +112,10 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     if settings.token and settings.webhook:
         app.state.telegram_status = "connecting"
         tasks.append(asyncio.create_task(connect(app)))
+    elif settings.token:
+        log.error("WEBHOOK_URL is not set, so Telegram can't send anything: serving the demo page alone")
     else:
-        if settings.token:
-            log.error("WEBHOOK_URL is not set, so Telegram can't send anything: serving the demo page alone")
-        else:
-            log.warning("TELEGRAM_BOT_TOKEN is not set: serving the demo page alone")
+        log.warning("TELEGRAM_BOT_TOKEN is not set: serving the demo page alone")
     try:
         yield
     finally:
@@ -146,7 +144,7 @@ async def finish(app: Starlette) -> None:
 async def connect(app: Starlette) -> None:
     """Log in to Telegram and set up the bot there; goes on trying until Telegram answers."""
     settings = app.state.settings
-    telegram = build_application(settings, app.state.pool, app.state.limits, app.state.albums)
+    telegram = build_application(settings, app.state.pool, app.state.limits, Albums(app.state.shared))
     while True:
         try:
             await telegram.initialize()

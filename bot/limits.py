@@ -68,7 +68,7 @@ class Limits:
         """
         name, photos = f"user:{sender}", min(photos, self._of_user.amount)
         async with self._one_of_a_few(name):
-            with _added(self._to_count, name, photos):
+            with counted(self._to_count, name, photos):
                 cost = self._to_count[name]
                 if not await self._count(lambda window: window.test(self._of_user, name, cost=cost)):
                     # A place or two may be free sooner, but not for all that they want to send.
@@ -111,7 +111,7 @@ class Limits:
 
         if self._at_work[name] >= self._at_once:
             raise SlowDown(0)
-        with _added(self._at_work, name, 1):
+        with counted(self._at_work, name, 1):
             try:
                 if not await self._shared.ask(enter, True):
                     raise SlowDown(0)
@@ -130,7 +130,7 @@ def _telling(refusal: SlowDown) -> RateLimitItem:
 
 
 @contextmanager
-def _added(counts: Counter[str], name: str, count: int) -> Iterator[None]:
+def counted(counts: Counter[str], name: str, count: int) -> Iterator[None]:
     """Count something while it lasts; nothing stays of a name without any."""
     counts[name] += count
     try:

@@ -19,6 +19,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from bot import journal, replies
+from bot.limits import counted
 from bot.miniapp import is_genuine
 from bot.settings import FRAME_BYTES, Settings
 from inference.errors import PhotoError
@@ -90,12 +91,9 @@ class Live:
         if taken.total() >= CONNECTIONS or taken[address] >= CONNECTIONS_AN_ADDRESS:
             await socket.close()  # before it is accepted, so that it is refused with 403
             return
-        taken[address] += 1
-        try:
+        with counted(taken, address, 1):
             await socket.accept()
             await self._serve(socket, address, pool)
-        finally:
-            taken -= Counter([address])  # and nothing stays of an address without any
 
     async def _serve(self, socket: WebSocket, address: str, pool: Pool) -> None:
         with journal.session() as session:

@@ -83,13 +83,14 @@ def _parser() -> argparse.ArgumentParser:
 def _photos(paths: list[Path], output: Path | None) -> Iterator[tuple[Path, Path]]:
     """The files themselves, and all files of the folders below them but hidden ones and those that were
     written into `output`, each with its name there: its place below the folder that was named."""
+    output = output and output.resolve()
     for path in paths:
         if not path.is_dir():
             yield path, Path(path.name)
             continue
         for file in sorted(path.rglob("*")):
             name = file.relative_to(path)
-            written = output and file.name.endswith(ANNOTATED) and output.resolve() in file.resolve().parents
+            written = file.name.endswith(ANNOTATED) and output and file.resolve().is_relative_to(output)
             if file.is_file() and not written and not any(part.startswith(".") for part in name.parts):
                 yield file, name
 

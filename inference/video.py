@@ -99,10 +99,8 @@ def follow(
                 yield Shot(*each, (before if index < cut else shot).tracks, False)
         yield shot
         before, between, cut = shot, [], None
-    for frame in between[:cut]:
-        yield Shot(*frame, before.tracks, False)
-    for frame in between[len(between) if cut is None else cut :]:
-        yield Shot(*frame, [], False)
+    for index, frame in enumerate(between):
+        yield Shot(*frame, before.tracks if cut is None or index < cut else [], False)
 
 
 def annotate(shot: Shot) -> np.ndarray:

@@ -152,7 +152,7 @@ def _measure(
     """
     record = next(iter(records.values()))
     task, fits = TASKS[record["network"]], record["trained"]["fits"]
-    pictures = _pictures(labelled)
+    pictures = experiment.pictures(labelled)
     strange = any(fit.get("pictures", pictures) != pictures for fit in fits)
     if strange:
         print(f"{record['network']} was fitted to other pictures than train: it may have seen some of valid")
@@ -248,7 +248,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     if start and not (start / f"{name}.keras").exists():
         raise FileNotFoundError(f"no {name}.keras in {start}")
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
-    claim(folder, settings | made | {"names": digest("\n".join(faces[0].names))})
+    claim(folder, settings | made | {"names": experiment.pictures(faces)})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")
         fits = read_records(start)[next(iter(task.heads))]["trained"]["fits"]
@@ -285,11 +285,6 @@ def _settings(name: str, options: argparse.Namespace) -> dict:
     return {"epochs": epochs, "augmentation": own and options.augmentation or task.augmentation}
 
 
-def _pictures(labelled: Located) -> str:
-    """A digest of the names of the faces of `train`."""
-    return digest("\n".join(labelled[0].names))
-
-
 def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[dict]:
     """The settings of every fit that a network went through, first to last, and what it was fitted to."""
     task = TASKS[name]
@@ -301,7 +296,7 @@ def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[
     if options.clean:
         special |= {"clean": options.clean, "list": digest(Path(options.clean).read_text())}
     special |= {"precision": options.precision} if options.precision != PRECISIONS[0] else {}
-    made = {"seed": options.seed, "pictures": _pictures(labelled)}
+    made = {"seed": options.seed, "pictures": experiment.pictures(labelled)}
     return before + [{"task": name} | _settings(name, options) | made | special]
 
 

@@ -146,7 +146,7 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     with precision(recipe.precision):
         network = build(recipe, task)
     # Not before, as what is refused must leave the folder to the recipe that is meant.
-    claim(folder, settings | {"names": digest("\n".join(fitted[0].names))})
+    claim(folder, settings | {"names": pictures(fitted)})
     rare = rarity(kinds(recipe.task, fitted[0].labels))
     batches = crops(
         task,
@@ -204,6 +204,11 @@ def ingredients(recipe: Recipe) -> dict:
     if recipe.teacher:
         found["taught by"] = digest((Path(recipe.teacher) / "record.json").read_text())
     return found
+
+
+def pictures(located: Located) -> str:
+    """A digest of the names of faces, by which they are known to be the same."""
+    return digest("\n".join(located[0].names))
 
 
 def measure(recipe: Recipe, held_out: tuple, valid: tuple) -> dict:

@@ -20,8 +20,8 @@ from training.cards import table
 from training.data import Faces, dataset, ferplus_table, locate, seen, slug, unique_majority
 from training.duplicates import exact_copies, groups, near_copies
 from training.evaluation import AGE_BANDS, GENDERS, band_names
-from training.experiment import LABELS, Located, Recipe, answers, build, crops, kinds, task_of
-from training.fitting import claim, digest, fit
+from training.experiment import LABELS, Located, Recipe, answers, build, crops, kinds, pictures, task_of
+from training.fitting import claim, fit
 from training.networks import precision
 from training.sheets import write_sheet
 from training.tasks import rarity
@@ -245,7 +245,7 @@ def _out_of_fold(recipe: Recipe, located: Located, together: np.ndarray, folder:
         inside = together % FOLDS == fold
         path = folder / f"{name}-{fold}"
         others = faces.take(~inside), landmarks[~inside]
-        claim(path, asdict(recipe) | {"names": digest("\n".join(others[0].names))})
+        claim(path, asdict(recipe) | {"names": pictures(others)})
         part = faces.take(inside), landmarks[inside]
         if not (path / "logits.npy").exists():
             keras.utils.set_random_seed(fold)
