@@ -15,7 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from inference.errors import MAX_BYTES, PhotoError, Reason
-from inference.faces import EMOTIONS, rescale
+from inference.faces import EMOTIONS, Face, rescale
 from inference.people import Census
 from inference.words import describe, sum_up
 
@@ -124,7 +124,12 @@ def _analyze(analyzer, path: Path, name: Path, options: argparse.Namespace) -> d
     result = {"path": str(path), "width": photo.width, "height": photo.height, "milliseconds": milliseconds}
     if options.json:
         return result | {"faces": [face.to_dict() for face in faces]}
-    return result | {"lines": [describe(face) for face in faces]}
+    return result | {"lines": [_line(face) for face in faces]}
+
+
+def _line(face: Face) -> str:
+    """What is told of a face; of a picture that is taken for one, whether there was one to see."""
+    return describe(face) if face.confidence else f"{describe(face)}, though no face was seen"
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:

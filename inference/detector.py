@@ -142,6 +142,9 @@ class Detector:
 
         The levels are laid out in one mosaic, and it is cut into tiles that overlap by less than a window.
         """
+        # The package's pooling pads, so that the last pixel of an odd side has a window, too.
+        odd = [[(0, side % PNET_STRIDE) for side in level.shape[:2]] for level in levels]
+        levels = [np.pad(level, [*more, (0, 0)], "edge") for level, more in zip(levels, odd)]
         places, shape = _lay_out([level.shape[:2] for level in levels])
         mosaic = np.zeros((*shape, 3), np.uint8)
         windows = []  # of each level: rows and columns of the mosaic's windows
@@ -179,13 +182,13 @@ class Detector:
         patches = _patches(image, boxes, ONET_SIDE)
         views = self._onet(patches)
         offsets, _, probabilities = views
-        scores = probabilities[:, 1]
-        passed = np.flatnonzero(scores > ONET_THRESHOLD)
-        final = _adjust(boxes, offsets)
-        kept = passed[suppress_inner(final[passed], scores[passed], ONET_OVERLAP)]
-        _, landmarks, scores = self._look_again(patches[kept], [view[kept] for view in views])
-        faces = scores > TWICE_THRESHOLD
-        return final[kept][faces], scores[faces], _place(landmarks, boxes[kept])[faces]
+        passed = np.flatnonzero(probabilities[:, 1] > ONET_THRESHOLD)
+        final = _adjust(boxes, offsets)[passed]
+        _, landmarks, scores = self._look_again(patches[passed], [view[passed] for view in views])
+        # Only then suppressed: a box that fails the second look must not take a better one along.
+        faces = np.flatnonzero(scores > TWICE_THRESHOLD)
+        faces = faces[suppress_inner(final[faces], scores[faces], ONET_OVERLAP)]
+        return final[faces], scores[faces], _place(landmarks, boxes[passed])[faces]
 
 
 def suppress(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> np.ndarray:
@@ -259,10 +262,10 @@ def _lay_out(sizes: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple
     """Places for pictures in a mosaic of whole tiles, on shelves.
 
     Args:
-        sizes: heights and widths, the largest first.
+        sizes: heights and widths, multiples of PNET_STRIDE, the largest first.
 
     Returns:
-        Top and left of each, multiples of PNET_STRIDE; height and width of the mosaic.
+        Top and left of each, multiples of PNET_STRIDE, too; height and width of the mosaic.
     """
     width = _whole_tiles(sizes[0][1])
     places, shelves, bottom = [], [], 0  # a shelf: its top and height, and where its free part begins
@@ -271,9 +274,9 @@ def _lay_out(sizes: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple
         if shelf is None:
             shelf = [bottom, size[0], 0]
             shelves.append(shelf)
-            bottom += size[0] + size[0] % PNET_STRIDE
+            bottom += size[0]
         places.append((shelf[0], shelf[2]))
-        shelf[2] += size[1] + size[1] % PNET_STRIDE
+        shelf[2] += size[1]
     return places, (_whole_tiles(bottom), width)
 
 

@@ -109,34 +109,38 @@ def place(
     labels: dict[int, Label] = {}
     labelled = np.full_like(frames, NOWHERE)  # the rectangles of labels
 
-    def fit(index: int, text: str, size: int, spots: Callable, taken: np.ndarray, room: float) -> bool:
-        candidates = spots(frames[index].tolist(), *_label_size(text, size), width, height)
+    def fit(
+        index: int, text: str, sizes: Sequence[int], spots: Callable, taken: np.ndarray, room: float
+    ) -> bool:
+        # All sizes in one go, since a crowd tries thousands.
+        frame = frames[index].tolist()
+        tried = [spots(frame, *_label_size(text, size), width, height) for size in sizes]
+        of_size = np.repeat(sizes, [len(candidates) for candidates in tried])
+        candidates, rooms = np.concatenate(tried), np.round(room * of_size).astype(int)
         taken = np.concatenate([taken, np.delete(labelled, index, axis=0)])
-        rectangle = _first_free(candidates, taken, round(room * size), width, height)
-        if rectangle is not None:
-            labels[index], labelled[index] = Label(text, size, rectangle), rectangle
-        return rectangle is not None
+        free = _first_free(candidates, rooms, taken, width, height)
+        if free is not None:
+            rectangle = tuple(candidates[free].tolist())
+            labels[index], labelled[index] = Label(text, int(of_size[free]), rectangle), rectangle
+        return free is not None
 
     def others(index: int) -> np.ndarray:
         return np.delete(frames, index, axis=0)
 
     def number_beside(index: int) -> bool:
-        number = str(numbers[index])
-        return any(fit(index, number, size, _beside, others(index), NUMBER_ROOM) for size in sizes[index])
+        return fit(index, str(numbers[index]), sizes[index], _beside, others(index), NUMBER_ROOM)
 
     def number_within(index: int) -> bool:
         number, smallest = str(numbers[index]), sizes[index][-1]
         avoided = np.concatenate([features, others(index)]), features
         smaller = range(smallest, SMALLEST_TEXT - 1, -1)
-        return any(
-            fit(index, number, size, _within, taken, NUMBER_ROOM) for taken, size in product(avoided, smaller)
-        )
+        return any(fit(index, number, smaller, _within, taken, NUMBER_ROOM) for taken in avoided)
 
     for index in range(len(faces)):
         number_beside(index)
-    for index, face in enumerate(faces):
-        text = f"{numbers[index]} {_description(face)}"
-        fit(index, text, sizes[index][0], _beside, others(index), DESCRIPTION_ROOM)
+    for index in sorted(labels):  # where there is no room for a number, there is none for more
+        text = f"{numbers[index]} {_description(faces[index])}"
+        fit(index, text, sizes[index][:1], _beside, others(index), DESCRIPTION_ROOM)
     for index in range(len(faces)):
         # Once more as before, since a neighbour's description may have left the spot of its number.
         if index not in labels and not number_beside(index):
@@ -224,7 +228,11 @@ def _beside(frame: Rectangle, across: int, down: int, width: int, height: int) -
 def _slides(start: int, end: int, length: int) -> list[int]:
     """Where a label may begin along a side of a frame: half of it, or half of the side, still touches."""
     touching = min(length, end - start) // 2
-    return np.linspace(start + touching - length, end - touching, SLIDES, dtype=int).tolist()
+    return _steps(start + touching - length, end - touching)
+
+
+def _steps(first: int, last: int) -> list[int]:
+    return [first + (last - first) * step // (SLIDES - 1) for step in range(SLIDES)]
 
 
 def _within(frame: Rectangle, across: int, down: int, width: int, height: int) -> np.ndarray:
@@ -232,8 +240,8 @@ def _within(frame: Rectangle, across: int, down: int, width: int, height: int) -
     left, top, right, bottom = frame
     xs, ys = (left, right - across), (top, bottom - down)
     corners = [(x, y) for y in ys for x in xs]
-    corners += [(x, y) for y in ys for x in np.linspace(*xs, SLIDES, dtype=int).tolist()]
-    corners += [(x, y) for x in xs for y in np.linspace(*ys, SLIDES, dtype=int).tolist()]
+    corners += [(x, y) for y in ys for x in _steps(*xs)]
+    corners += [(x, y) for x in xs for y in _steps(*ys)]
     return _rectangles(corners, across, down)
 
 
@@ -243,17 +251,16 @@ def _rectangles(corners: list[tuple[int, int]], across: int, down: int) -> np.nd
 
 
 def _first_free(
-    candidates: np.ndarray, taken: np.ndarray, room: int, width: int, height: int
-) -> Rectangle | None:
-    """The first of (n, 4) rectangles in the photo that leaves some room to all of (m, 4) that are taken."""
+    candidates: np.ndarray, rooms: np.ndarray, taken: np.ndarray, width: int, height: int
+) -> int | None:
+    """The row of the first of (n, 4) rectangles in the photo that leaves its room to all of (m, 4)."""
     inside = (candidates[:, :2] >= 0).all(1) & (candidates[:, 2:] <= (width, height)).all(1)
-    taken = taken + (-room, -room, room, room)
+    starts, ends = candidates[:, :2] - rooms[:, None], candidates[:, 2:] + rooms[:, None]
     # Few of a crowd are near enough to matter.
-    low, high = candidates[:, :2].min(0), candidates[:, 2:].max(0)
-    taken = taken[(taken[:, :2] < high).all(1) & (low < taken[:, 2:]).all(1)]
-    crossing = (candidates[:, None, :2] < taken[:, 2:]) & (taken[:, :2] < candidates[:, None, 2:])
-    free = candidates[inside & ~crossing.all(2).any(1)]
-    return tuple(free[0].tolist()) if len(free) else None
+    taken = taken[(taken[:, :2] < ends.max(0)).all(1) & (starts.min(0) < taken[:, 2:]).all(1)]
+    crossing = (starts[:, None] < taken[:, 2:]) & (taken[:, :2] < ends[:, None])
+    free = np.flatnonzero(inside & ~crossing.all(2).any(1))
+    return int(free[0]) if len(free) else None
 
 
 def _write(canvas: Image.Image, label: Label, colour: str) -> None:

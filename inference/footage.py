@@ -11,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 import av
 import numpy as np
 from av.stream import Disposition
+from av.video.reformatter import ColorPrimaries, ColorTrc
 
 from inference.errors import MAX_BYTES, PhotoError, Reason
 
@@ -31,6 +32,10 @@ CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "gif")
 SOUND_CODECS = ("aac", "mp3", "opus", "vorbis", "flac", "alac", "ac3", "amr_nb", "pcm_s16le", "pcm_s16be")
 # Of samples a second, at least, as MP4 takes it; other sound becomes AAC, which all players of MP4 know.
 COPIED_SOUND = {"aac": 0, "mp3": 16_000}
+
+# Phones record what shines brighter than a screen's white, which shown as it is looks grey and faint.
+HDR = (ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084)
+SDR = {"dst_color_trc": ColorTrc.IEC61966_2_1, "dst_color_primaries": ColorPrimaries.BT709}
 
 BIT_RATE = 4_000_000  # bits a second, at most: a minute of film grain stays below 31 MB
 ENCODER = {
@@ -183,7 +188,8 @@ class Reader:
             width, height = max(1, round(frame.width * (self._stream.sample_aspect_ratio or 1))), frame.height
             self._fitted = fitted(width, height)
             self.width, self.height = (height, width) if turns % 2 else (width, height)
-        image = frame.reformat(*self._fitted, "rgb24", interpolation="AREA").to_ndarray()
+        colours = SDR if frame.color_trc in HDR else {}
+        image = frame.reformat(*self._fitted, "rgb24", interpolation="AREA", **colours).to_ndarray()
         image = np.rot90(image, turns)
         if mirrored:  # after a turn that does not know of it: the one of the two ways that sets it right
             image = np.fliplr(image) if turns % 2 else np.flipud(image)

@@ -189,6 +189,8 @@ def _is_cut_short(data: bytes) -> bool:
 
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation of a decoded picture, 1 to 8; 1 where its decoder has turned it already."""
+    for packet in ("xmp", "XML:com.adobe.xmp"):  # by whose orientation Pillow goes, but no browser
+        image.info.pop(packet, None)
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
     except Exception:  # broken metadata do not make a broken photo

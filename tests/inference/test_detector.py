@@ -105,6 +105,36 @@ def test_a_turned_picture_turns_the_keypoints(detector, astronaut):
     assert np.hypot(511 - x - mirrored.keypoints.right_eye[0], y - mirrored.keypoints.right_eye[1]) < 3
 
 
+@pytest.mark.parametrize(("side", "width"), [(90, 315), (160, 329), (200, 315), (260, 329)])
+def test_a_face_cut_off_at_an_edge_is_found_at_either_edge(detector, astronaut, side, width):
+    """The last pixels of a pyramid's level belong to a window, too, where its sides are odd."""
+    photo = np.full((width + 20, width, 3), 150, np.uint8)
+    face = cv2.resize(astronaut[40:200, 140:300], (side, side), interpolation=cv2.INTER_AREA)
+    seen = side * 65 // 100
+    photo[60 : 60 + side, width - seen :] = face[:, :seen]
+    (found,) = detector.detect(photo)
+    (mirrored,) = detector.detect(np.ascontiguousarray(photo[:, ::-1]))
+    assert found.box.center[0] + mirrored.box.center[0] == pytest.approx(width, abs=0.1 * side)
+
+
+def test_a_box_that_fails_its_second_look_takes_no_better_one_along(detector, monkeypatch):
+    boxes = np.array([(10, 10, 50, 50), (12, 12, 54, 54)], np.float32)
+    looks = [(0.995, 0.989), (0.5, 0.999)]  # of each box, first as it is, then mirrored
+
+    def onet(patches):
+        scores = np.array(looks.pop(0))[: len(patches)]
+        return [
+            np.zeros((len(patches), 4)),
+            np.full((len(patches), 10), 0.5),
+            np.stack([1 - scores, scores], 1),
+        ]
+
+    monkeypatch.setattr(detector, "_onet", onet)
+    found, scores, _ = detector._finish(np.zeros((60, 60, 3), np.uint8), boxes)
+    assert found.tolist() == [[12, 12, 54, 54]]
+    assert scores == pytest.approx([0.994])
+
+
 @pytest.mark.parametrize("name", ["coffee", "chelsea", "rocket", "grass", "text"])
 def test_no_face_where_there_is_none(detector, name):
     image = getattr(skimage.data, name)()

@@ -7,6 +7,7 @@ from math import inf
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorTrc
 from PIL import Image
 
 from inference import footage, memory
@@ -15,6 +16,7 @@ from inference.footage import Reader, Writer
 from tests.videos import TONE, encode
 
 RED, GREEN, BLUE = (220, 20, 20), (20, 200, 20), (20, 20, 220)
+SKIN = (200, 150, 120)
 
 
 def flag(width: int = 96, height: int = 64, frames: int = 25) -> list[np.ndarray]:
@@ -166,6 +168,52 @@ def test_frames_of_an_avi_are_all_shown_in_their_order():
     shown = [picture.image.mean() for picture in Reader(encode(images, container="avi")).frames()]
     assert len(shown) >= 49
     assert shown == sorted(shown)
+
+
+@pytest.mark.parametrize("curve", [ColorTrc.ARIB_STD_B67, ColorTrc.SMPTE2084])
+def test_colours_of_an_hdr_video_are_those_of_a_screen(curve):
+    """BT.2020 with the curves of BT.2100, in which iPhones record; a face of skin between two walls."""
+    shown = np.full((64, 96, 3), SKIN, np.uint8)
+    shown[:, :24], shown[:, -24:] = RED, (230, 230, 230)
+    target = io.BytesIO()
+    with av.open(target, "w", "mov") as file:
+        stream = file.add_stream("libx265", 25, {"x265-params": "log-level=none"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p10le"
+        context = stream.codec_context
+        context.color_primaries, context.color_trc, context.colorspace = 9, curve, 9
+        frame = _high_dynamic_range(shown, curve)
+        for number in range(5):
+            frame.pts = number
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    picture = next(Reader(target.getvalue()).frames()).image.astype(int)
+    for column, colour in ((12, RED), (48, SKIN), (84, (230, 230, 230))):
+        assert np.abs(picture[32, column] - colour).max() < 40
+
+
+def _high_dynamic_range(image: np.ndarray, curve: ColorTrc) -> av.VideoFrame:
+    """(height, width, 3) uint8 sRGB, whose white is of 203 candelas (BT.2408), as such a frame."""
+    shares = image / 255
+    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
+    to_bt2020 = np.array([(0.6274, 0.3293, 0.0433), (0.0691, 0.9195, 0.0114), (0.0164, 0.0880, 0.8956)])
+    light = linear @ to_bt2020.T
+    if curve == ColorTrc.ARIB_STD_B67:
+        scene = 0.265 * light ** (1 / 1.2)
+        high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
+        signal = np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
+    else:
+        power = (light * 203 / 10_000) ** 0.1593017578125
+        signal = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    luma = signal @ (0.2627, 0.678, 0.0593)
+    blue, red = (signal[..., 2] - luma) / 1.8814, (signal[..., 0] - luma) / 1.4746
+    planes = [876 * luma + 64, 896 * blue[::2, ::2] + 512, 896 * red[::2, ::2] + 512]
+    frame = av.VideoFrame(image.shape[1], image.shape[0], "yuv420p10le")
+    for plane, values in zip(frame.planes, planes, strict=True):
+        rows = np.zeros((plane.height, plane.line_size // 2), "<u2")
+        rows[:, : values.shape[1]] = np.round(values)
+        plane.update(rows.tobytes())
+    frame.color_primaries, frame.color_trc, frame.colorspace = 9, curve, 9
+    return frame
 
 
 @pytest.mark.parametrize("turn", [90, 180, -90])

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
 
 from inference import intake
 from inference.errors import MAX_BYTES, PhotoError, Reason
@@ -383,6 +384,19 @@ def test_turns_photos_upright(kind, orientation):
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](np.asarray(quadrants()))))
     photo = read_photo(encode(stored, kind, exif=exif(orientation)))
     assert photo.image.shape == (48, 64, 3)
+    assert (photo.width, photo.height) == (64, 48)
+    assert off(photo) <= 2 * LOSSY
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_is_not_turned_by_what_an_editor_noted_in_xmp(kind):
+    """Browsers go by EXIF alone; programs that turn a photo and its EXIF often forget XMP."""
+    note = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    table = PngInfo()
+    table.add_itxt("XML:com.adobe.xmp", note.decode())
+    data = encode(quadrants(), kind, **({"pnginfo": table} if kind == "PNG" else {"xmp": note}))
+    assert Image.open(io.BytesIO(data)).getexif()[ORIENTATION] == 6  # what Pillow makes of it
+    photo = read_photo(data)
     assert (photo.width, photo.height) == (64, 48)
     assert off(photo) <= 2 * LOSSY
 

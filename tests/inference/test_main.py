@@ -87,6 +87,12 @@ def test_cropped_takes_the_whole_picture_as_one_face(tmp_path, astronaut):
     assert face["emotion"]["label"] == "happy"
 
 
+def test_cropped_says_where_no_face_was_seen(tmp_path):
+    Image.new("RGB", (64, 64), "white").save(tmp_path / "wall.png")
+    result = run(tmp_path / "wall.png", "--cropped")
+    assert result.stdout.splitlines()[1].endswith(", though no face was seen")
+
+
 def test_two_photos_of_one_name_are_not_written_over_each_other(tmp_path):
     for folder in ("a", "b"):
         (tmp_path / folder).mkdir()
