@@ -33,7 +33,7 @@ from training.duplicates import copied
 from training.ensemble import ensemble
 from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
-from training.export import read_records, serving_copy, write_record
+from training.export import read_record, read_records, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
 from training.networks import blend, grow, precision, residual
 from training.tasks import NETWORK_OF, PRECISIONS, TASKS
@@ -67,7 +67,6 @@ def train(options: argparse.Namespace) -> None:
     task = TASKS[name]
     if options.blend is not None and not options.start:
         raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
-    keras.utils.set_random_seed(options.seed)
 
     # Data
     labelled = experiment.read(task, "train", options.data)
@@ -112,9 +111,11 @@ def evaluate(options: argparse.Namespace) -> None:
     from training.report import write_report  # matplotlib; only reports draw
 
     records, answers = read_records(options.weights), {}
+    if not records:
+        raise FileNotFoundError(f"no records of models in {options.weights}")
     for name in sorted({record["network"] for record in records.values()}):
         task = TASKS[name]
-        own = {attribute: records[attribute] for attribute in task.heads}
+        own = {attribute: read_record(attribute, options.weights) for attribute in task.heads}
         network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
         labelled, valid = (experiment.read(task, split, options.data) for split in ("train", "valid"))
         measured, logits = _measure(own, network, labelled, valid)
@@ -208,8 +209,10 @@ def vote(options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
     """Ours and the baselines, fitted alike, and the cards with their table."""
     folder = options.runs / (options.name or f"compare-{options.task}")
-    compare_networks(_recipe(options), options.networks, options.data, folder, options.weights)
-    write_cards(options.weights)
+    try:
+        compare_networks(_recipe(options), options.networks, options.data, folder, options.weights)
+    finally:  # what was compared is told, whatever became of the rest
+        write_cards(options.weights)
 
 
 def inspect(options: argparse.Namespace) -> None:
@@ -239,6 +242,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     """A fit's network, grown from that of the fit before; or loaded, where that was done before."""
     task = TASKS[name]
     start = options.start if name == options.command else None
+    keras.utils.set_random_seed(options.seed)
     with precision(options.precision):
         network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
     if not start and task.start:
@@ -247,11 +251,11 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     folder = options.runs / name
     if start and not (start / f"{name}.keras").exists():
         raise FileNotFoundError(f"no {name}.keras in {start}")
+    fits = read_record(next(iter(task.heads)), start)["trained"]["fits"] if start else []
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
     claim(folder, settings | made | {"names": experiment.pictures(faces)})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")
-        fits = read_records(start)[next(iter(task.heads))]["trained"]["fits"]
         (folder / "start.json").write_text(json.dumps(fits))
     if start:
         grow(network, keras.saving.load_model(folder / "start.keras", compile=False))

@@ -157,7 +157,9 @@ def read_fer2013(root: Path, split: str) -> Faces:
         faces = _fer2013_rows(table, split)
     else:
         faces = _read(root, split, labels_of, cv2.IMREAD_GRAYSCALE)
-        faces = replace(faces, names=np.array([name.split("/")[-1] for name in faces.names]))  # as in FER+
+        bare = np.array([name.split("/")[-1] for name in faces.names], str)  # as in FER+'s table
+        if len(set(bare)) == len(bare):
+            faces = replace(faces, names=bare)
     return replace(faces, labels=faces.labels | {"votes": _votes(faces.labels["original"])})
 
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from inference.decoding import sigmoid, softmax
+from inference.faces import EMOTIONS
 from training import classes
 from training.augmentation import LEVELS
 from training.baselines import BACKBONES, BASELINES, transfer
@@ -31,6 +32,7 @@ BACKBONE_SIDE = 96  # pixels of the crop
 PEAK_RATE = 0.05  # of our network and of backbones
 DROPOUT = 0.3
 TEACHING = 0.7  # share of the teacher in targets; the labels have the rest
+UNFROZEN = 2  # blocks of a backbone that are fitted
 SMALLEST = 1e-7  # probability whose logarithm is taken
 
 
@@ -59,14 +61,15 @@ class Recipe:
         precision: a dtype policy of Keras.
 
     Raises:
-        ValueError: both patience and average are given, and only one of them can choose the weights; or there
-            are voters where there are none of FER+, or more than FER2013's own label counts.
+        ValueError: both patience and average are given, and only one of them can choose the weights; there
+            are voters where there are none of FER+, or more than FER2013's own label counts; or classes or
+            unfrozen blocks are given where there are none.
     """
 
     task: str
     network: str = "residual"
     dataset: str | None = None
-    classes: int = 7
+    classes: int = len(EMOTIONS)
     side: int | None = None
     epochs: int = 20
     schedule: str = "one-cycle"
@@ -81,7 +84,7 @@ class Recipe:
     clean: str | None = None
     teacher: str | None = None
     voters: float = 0
-    unfrozen: int = 2
+    unfrozen: int = UNFROZEN
     pretrained: str | None = None
     seed: int = 0
     precision: str = "mixed_bfloat16"
@@ -93,6 +96,10 @@ class Recipe:
             raise ValueError(
                 "voters can have a share of less than 0.5 in the labels of fer2013, and of no others"
             )
+        if self.classes != len(EMOTIONS) and self.task != "emotion":
+            raise ValueError(f"classes are merged of emotions, not of {self.task}")
+        if self.unfrozen != UNFROZEN and not (self.network in BACKBONES and self.pretrained):
+            raise ValueError("only backbones that begin with pretrained weights are frozen, or parts of them")
 
     @property
     def source(self) -> str:
@@ -135,7 +142,6 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     if (folder / "record.json").exists():
         claim(folder, settings)
         return read_record(folder)
-    keras.utils.set_random_seed(recipe.seed)
 
     # Data
     fitted, held_out, valid = divided(recipe, task, data)
@@ -143,6 +149,7 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     # Model and training
     if recipe.network in BACKBONES and not recipe.pretrained:
         print(f"{recipe.network}: no --pretrained weights are given, so all of it is fitted from scratch")
+    keras.utils.set_random_seed(recipe.seed)  # not before, as the detector that finds landmarks draws, too
     with precision(recipe.precision):
         network = build(recipe, task)
     # Not before, as what is refused must leave the folder to the recipe that is meant.
@@ -196,13 +203,15 @@ def ingredients(recipe: Recipe) -> dict:
     """What the names in a recipe stood for when it was followed, by which it is known to be the same.
 
     Raises:
-        FileNotFoundError: there is no such clean list.
+        FileNotFoundError: there is no such clean list, teacher or file of weights.
     """
     found = {"level": asdict(LEVELS[recipe.augmentation])}
     if recipe.clean:
         found["list"] = digest(Path(recipe.clean).read_text())
     if recipe.teacher:
         found["taught by"] = digest((Path(recipe.teacher) / "record.json").read_text())
+    if recipe.pretrained:
+        found["begun with"] = digest(_pretrained(recipe).read_bytes())
     return found
 
 
@@ -344,9 +353,7 @@ def build(recipe: Recipe, task: Task) -> keras.Model:
         FileNotFoundError: they are not there.
         ValueError: the network can only begin with new ones.
     """
-    pretrained = Path(recipe.pretrained) if recipe.pretrained else None
-    if pretrained and not pretrained.exists():  # Keras raises ValueError
-        raise FileNotFoundError(f"no weights in {pretrained}")
+    pretrained = _pretrained(recipe) if recipe.pretrained else None
     baseline = BASELINES.get(recipe.network)
     if baseline and pretrained:
         raise ValueError(f"{recipe.network} can't begin with weights that are there")
@@ -362,6 +369,13 @@ def build(recipe: Recipe, task: Task) -> keras.Model:
     if pretrained:
         grow(network, keras.saving.load_model(pretrained, compile=False))
     return network
+
+
+def _pretrained(recipe: Recipe) -> Path:
+    path = Path(recipe.pretrained)
+    if not path.exists():  # Keras raises ValueError
+        raise FileNotFoundError(f"no weights in {path}")
+    return path
 
 
 def divided(recipe: Recipe, task: Task, data: Path) -> tuple[Located, Located, Located]:

@@ -32,6 +32,18 @@ def read_records(weights: Path) -> dict[str, dict]:
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
+def read_record(attribute: str, weights: Path) -> dict:
+    """The record of what reads an attribute.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    records = read_records(weights)
+    if attribute not in records:
+        raise FileNotFoundError(f"no {attribute}.json in {weights}")
+    return records[attribute]
+
+
 def write_figures(name: str, figures: dict[str, dict], weights: Path) -> None:
     """Write weights/NAME.json, of FIGURES."""
     weights.mkdir(parents=True, exist_ok=True)

@@ -23,6 +23,7 @@ WARM_UP = 0.1  # of all steps
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-3  # decoupled, so 1 / (1 - MOMENTUM) times the usual 5e-4 of coupled L2
 SCHEDULES = ("one-cycle", "plateau")
+LONGEST_AVERAGE = 0.2  # of all steps, that an average of the weights may reach back
 PLATEAU_PATIENCE = 3  # epochs without a better loss before the rate is reduced
 PLATEAU_FACTOR = 0.3  # to which it is reduced
 
@@ -74,6 +75,12 @@ class Crops(keras.utils.PyDataset):
         self._shuffle(epoch)
         if self._processes and not self._pool:
             self._pool = _forked(self._processes, self)
+
+    def close(self) -> None:
+        """Let go of the pictures and end the processes; TensorFlow keeps for good what it was fitted to."""
+        self._faces = self._landmarks = self._targets = self._weights = None
+        if self._pool:
+            self._pool.shutdown()
 
     def _shuffle(self, epoch: int) -> None:
         self._epoch = epoch
@@ -171,6 +178,10 @@ class Taught(keras.utils.PyDataset):
     def start_epoch(self, epoch: int) -> None:
         """Shuffle for this epoch."""
         self._crops.start_epoch(epoch)
+
+    def close(self) -> None:
+        """Let go of the pictures."""
+        self._crops.close()
 
     def __len__(self) -> int:
         return len(self._crops)
@@ -329,6 +340,7 @@ def fit(
     momentum, the schedule's step and the epoch's batches; only dropout draws other masks.
 
     Args:
+        crops, valid: are closed at the end.
         valid: faces whose loss patience and plateaus go by.
         losses, metrics: by head.
         peak_rate: highest learning rate.
@@ -340,9 +352,16 @@ def fit(
 
     Raises:
         FloatingPointError: the loss is infinite or not a number.
+        ValueError: the average would reach back to where little was learnt.
     """
+    steps = epochs * len(crops)
+    if average is not None and 1 / (1 - average) > LONGEST_AVERAGE * steps:
+        raise ValueError(
+            f"an average of {average} reaches back {1 / (1 - average):.0f} steps, of a fit of {steps}:"
+            f" at most {1 - 1 / max(LONGEST_AVERAGE * steps, 1):.4f}"
+        )
     optimizer = keras.optimizers.SGD(
-        _one_cycle(peak_rate, epochs * len(crops)) if schedule == "one-cycle" else peak_rate,
+        _one_cycle(peak_rate, steps) if schedule == "one-cycle" else peak_rate,
         momentum=MOMENTUM,
         nesterov=True,
         weight_decay=weight_decay,
@@ -367,15 +386,19 @@ def fit(
         if done and stop_early.ends(model, done):
             epochs = done
     crops.start_epoch(done)  # Keras asks for a batch before the first epoch begins
-    model.fit(
-        crops,
-        validation_data=valid,
-        initial_epoch=done,
-        epochs=epochs,
-        shuffle=False,  # the data set shuffles itself
-        callbacks=callbacks,
-        verbose=2,
-    )
+    try:
+        model.fit(
+            crops,
+            validation_data=valid,
+            initial_epoch=done,
+            epochs=epochs,
+            shuffle=False,  # the data set shuffles itself
+            callbacks=callbacks,
+            verbose=2,
+        )
+    finally:
+        crops.close()
+        valid.close()
     if patience:
         model.load_weights(best)
 
@@ -406,6 +429,6 @@ def claim(folder: Path, settings: dict) -> None:
         raise ValueError(f"{folder} was made with {'; '.join(others)}: delete it, or choose other --runs")
 
 
-def digest(text: str) -> str:
-    """12 hexadecimal digits that tell texts apart."""
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+def digest(content: str | bytes) -> str:
+    """12 hexadecimal digits that tell texts or files apart."""
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()[:12]

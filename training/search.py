@@ -9,7 +9,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from training.experiment import Recipe, headline, run, task_of
+from training.experiment import Recipe, headline, ingredients, run, task_of
 from training.fitting import claim, digest
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # fits that ended, and fits that diverged
@@ -33,7 +33,8 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
             can't teach the task.
     """
     task_of(recipe)  # refuses what no fit can do
-    claim(folder, asdict(recipe))
+    drawn = {"level"}  # the augmentation, of each fit
+    claim(folder, asdict(recipe) | {k: v for k, v in ingredients(recipe).items() if k not in drawn})
     study = optuna.create_study(
         storage=study_file(folder),
         study_name=recipe.task,

@@ -36,4 +36,5 @@ def write_sheet(path: Path, images: list[np.ndarray], captions: list[str]) -> No
 def _fit(image: np.ndarray) -> np.ndarray:
     factor = (CELL - 4) / max(image.shape[:2])
     way = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
-    return cv2.resize(image, None, fx=factor, fy=factor, interpolation=way)
+    height, width = (max(1, round(side * factor)) for side in image.shape[:2])
+    return cv2.resize(image, (width, height), interpolation=way)

@@ -73,6 +73,11 @@ def test_fer2013_as_kaggle_publishes_it(tmp_path):
     assert read_fer2013(tmp_path, "valid").names.tolist() == ["PublicTest_6.jpg"]
 
 
+def test_fer2013_names_are_as_long_as_they_must_be_to_differ(tmp_path):
+    _write(tmp_path, "train/happy/im0.png", "train/sad/im0.png", "train/sad/im1.png")
+    assert read_fer2013(tmp_path, "train").names.tolist() == ["happy/im0.png", "sad/im0.png", "sad/im1.png"]
+
+
 def _rows(faces):
     return zip(faces.names.tolist(), faces.images, faces.labels["original"], strict=True)
 

@@ -29,6 +29,7 @@ from training.experiment import (
     build,
     crops,
     divided,
+    ingredients,
     logits,
     looks,
     read,
@@ -97,6 +98,28 @@ def test_a_finished_fit_is_only_read(place, members):
     assert not (folder / "checkpoint").exists()
     with pytest.raises(ValueError, match="other --runs"):
         run(Recipe("emotion", **SMALL, mixup=0.2), place / "nowhere", folder)
+
+
+@pytest.mark.parametrize("draws", [0, 3])
+def test_the_seed_alone_decides_how_a_fit_begins(place, monkeypatch, draws):
+    """The detector, where landmarks are still to be found, draws random numbers, too."""
+
+    def found(*place):
+        [keras.initializers.GlorotUniform()((2, 2)) for _ in range(draws)]
+        return read(*place)
+
+    def begun(network, *_, **__):
+        raise KeyboardInterrupt(network.get_weights())
+
+    recipe = Recipe("emotion", **SMALL)
+    monkeypatch.setattr("training.experiment.read", found)
+    monkeypatch.setattr("training.experiment.fit", begun)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        run(recipe, place / "data", place / "runs" / f"begun-{draws}")
+    keras.utils.set_random_seed(recipe.seed)
+    expected = build(recipe, task_of(recipe)).get_weights()
+    for one, other in zip(stopped.value.args[0], expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_saved_network_gives_the_figures_of_the_record(place, members):
@@ -314,6 +337,18 @@ def test_a_search_that_is_interrupted_takes_the_fit_up_again(tmp_path, fits):
     assert recipes[0] == recipes[1]
 
 
+def test_a_search_goes_on_with_the_same_clean_list_alone(tmp_path, fits):
+    outcomes, _ = fits
+    outcomes += [0.5]
+    listed = tmp_path / "clean.txt"
+    listed.write_text("one.jpg\n")
+    recipe = Recipe("gender", clean=str(listed))
+    search(recipe, 1, tmp_path, tmp_path / "search")
+    listed.write_text("two.jpg\n")
+    with pytest.raises(ValueError, match="was made with list"):
+        search(recipe, 2, tmp_path, tmp_path / "search")
+
+
 def test_a_search_for_what_can_not_be_learnt_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="does not tell gender"):
         search(Recipe("gender", dataset="ckplus"), 1, tmp_path, tmp_path / "search")
@@ -362,11 +397,40 @@ def test_a_network_that_diverges_is_left_out_of_a_comparison(place):
     assert "gender" not in read_figures("comparison", place / "weights")
 
 
+def test_cards_tell_what_was_compared_before_a_network_diverged(place, monkeypatch):
+    places = ["--data", "data", "--weights", "cards", "--runs", "runs/carded"]
+    monkeypatch.setattr("training.comparison.run", _diverging(comparison.run, "six_conv_narrow"))
+    with pytest.raises(FloatingPointError, match="six_conv_narrow"):
+        main(
+            ["compare", "gender", "--networks", "lenet", "six_conv_narrow", "--side", "48", "--epochs", "1"]
+            + places
+        )
+    assert "| `lenet` |" in (place / "cards/README.md").read_text()
+
+
+def _diverging(run, network):
+    def fitted(recipe, *places):
+        if recipe.network == network:
+            raise FloatingPointError
+        return run(recipe, *places)
+
+    return fitted
+
+
 def test_only_a_model_like_ours_is_gone_on_from(place):
     recipe = Recipe("age", pretrained=str(place / "lenet.keras"))
     build(Recipe("age", "lenet"), task_of(Recipe("age", "lenet"))).save(place / "lenet.keras")
     with pytest.raises(ValueError, match="like ours"):
         build(recipe, task_of(recipe))
+
+
+def test_a_fit_is_known_by_the_weights_that_it_begins_with(tmp_path):
+    recipe = Recipe("gender", pretrained=str(tmp_path / "start.keras"))
+    known = []
+    for weights in (b"some", b"others"):
+        (tmp_path / "start.keras").write_bytes(weights)
+        known.append(ingredients(recipe))
+    assert known[0] != known[1]
 
 
 def test_fewer_classes_are_learnt_merged(place):
@@ -424,6 +488,19 @@ def test_what_can_not_be_learnt_is_refused_and_claims_no_folder(place, members, 
     with pytest.raises((ValueError, FileNotFoundError), match=words):
         run(Recipe(task, **options), place / "data", place / "runs" / "refused")
     assert not (place / "runs" / "refused").exists()
+
+
+@pytest.mark.parametrize(
+    "ignored",
+    [
+        {"task": "gender", "classes": 4},
+        {"task": "emotion", "unfrozen": 3},
+        {"task": "age", "network": "vgg16", "unfrozen": 0},
+    ],
+)
+def test_what_would_be_ignored_is_refused(ignored):
+    with pytest.raises(ValueError, match="merged|frozen"):
+        Recipe(**ignored)
 
 
 def test_the_best_weights_or_their_average_but_not_both():

@@ -1,6 +1,9 @@
+import contextlib
 import csv
+import gc
 import itertools
 import json
+import weakref
 
 import keras
 import numpy as np
@@ -232,7 +235,7 @@ def test_each_epoch_is_fitted_to_its_own_batches(make_faces, tmp_path, workers):
     assert len({value for _, value in expected}) == EPOCHS
 
 
-@pytest.mark.parametrize("fitting", [{}, {"average": 0.9}])
+@pytest.mark.parametrize("fitting", [{}, {"average": 0.5}])
 def test_a_resumed_fit_goes_on_as_the_unbroken_one(make_faces, tmp_path, fitting):
     whole = _fit(make_faces, tmp_path / "whole", fitting=fitting)
     _break(make_faces, tmp_path / "broken", epoch=2, fitting=fitting)
@@ -413,11 +416,34 @@ def test_an_early_stop_is_the_same_after_a_kill(make_faces, tmp_path, monkeypatc
 def test_averaged_weights_are_taken_at_the_end_and_when_loaded(make_faces, tmp_path):
     plain = _fit(make_faces, tmp_path / "plain").get_weights()
     averaged, again = (
-        _fit(make_faces, tmp_path / "mean", fitting={"average": 0.9}).get_weights() for _ in range(2)
+        _fit(make_faces, tmp_path / "mean", fitting={"average": 0.5}).get_weights() for _ in range(2)
     )
     assert max(np.abs(one - other).max() for one, other in zip(plain, averaged, strict=True)) > 1e-4
     for one, other in zip(averaged, again, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_an_average_that_reaches_back_too_far_is_refused(make_faces, tmp_path):
+    """Keras's begins with the weights of the first step, of which 0.9 to the power of 16 would be left."""
+    with pytest.raises(ValueError, match=r"reaches back 10 steps, of a fit of 16: at most 0.6875"):
+        _fit(make_faces, tmp_path, fitting={"average": 0.9})
+
+
+@pytest.mark.parametrize("loss", ["huber", lambda truth, answer: _not_a_number(truth, answer)])
+def test_a_fit_that_is_over_keeps_no_pictures(make_faces, tmp_path, loss):
+    """Searches and comparisons make many in one process."""
+    faces, landmarks = make_faces(BATCH, 0)
+    crops, valid = (
+        Crops(faces, landmarks, np.ones((BATCH, 1)), np.ones(BATCH), 24, 1, level, 0)
+        for level in ("low", None)
+    )
+    kept = weakref.ref(faces)
+    del faces
+    with contextlib.suppress(FloatingPointError):
+        fit(_network(), crops, valid, {"age": loss}, {}, 1, tmp_path, PEAK_RATE)
+    del crops, valid
+    gc.collect()
+    assert kept() is None
 
 
 def _not_a_number(truth, answer):

@@ -216,6 +216,19 @@ def test_pictures_that_a_model_may_have_seen_are_told(place, tmp_path, capsys):
     assert STRANGE not in (place / "weights/README.md").read_text()
 
 
+@pytest.mark.parametrize("left", [[], ["gender"]])
+def test_missing_records_are_named(place, tmp_path, left):
+    for name in left:
+        shutil.copy(place / "weights" / f"{name}.json", tmp_path)
+    shutil.copy(place / "weights/traits.keras", tmp_path)
+    with pytest.raises(FileNotFoundError, match="no age.json in" if left else "no records of models"):
+        main(["evaluate", "--data", "data", "--weights", str(tmp_path)])
+    assert not (tmp_path / "README.md").exists()
+    with pytest.raises(FileNotFoundError, match="no age.json in"):
+        main(["traits", "--start", str(tmp_path), "--runs", str(tmp_path / "runs"), *FIT])
+    assert not (tmp_path / "runs/traits").exists()
+
+
 def test_copies_are_looked_for_in_all_of_train_where_a_clean_list_is_no_more(make_faces, tmp_path, capsys):
     located, path = make_faces(200, 0), tmp_path / "clean.txt"
     path.write_text("\n".join(located[0].names[:50]))

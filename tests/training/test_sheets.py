@@ -22,6 +22,16 @@ def test_pictures_of_any_size_stand_in_rows_over_their_words(tmp_path):
     assert words[LINE:].any()
 
 
+def test_the_longest_pictures_are_shown_as_lines(tmp_path):
+    write_sheet(
+        tmp_path / "long.png", [np.zeros((3, 900), np.uint8), np.zeros((900, 1, 3), np.uint8)], ["", ""]
+    )
+    sheet = cv2.imread(str(tmp_path / "long.png"))
+    assert (sheet[0, : CELL - 4] == 0).all()
+    assert (sheet[1:, :CELL] == 255).all()
+    assert (sheet[: CELL - 4, CELL] == 0).all()
+
+
 def test_a_sheet_of_nothing_is_blank(tmp_path):
     write_sheet(tmp_path / "none.png", [], [])
     assert (cv2.imread(str(tmp_path / "none.png")) == 255).all()
