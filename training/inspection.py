@@ -108,7 +108,8 @@ def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "resi
     doubted: list[str] = []
     report = _write(faces, splits, findings, doubted, folder)  # the fits may be stopped
     for task in (task for task in source.tasks if epochs and LABELS[task] in faces.labels):
-        recipe = Recipe(task, network, dataset=name, classes=source.classes, epochs=epochs)
+        merged = {"classes": source.classes} if task == "emotion" else {}
+        recipe = Recipe(task, network, dataset=name, epochs=epochs, **merged)
         said = _out_of_fold(recipe, (faces, landmarks), _with_persons(faces, pairs), folder)
         findings += _doubtful(task, faces, splits, said)
         doubted.append(task)
