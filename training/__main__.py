@@ -399,7 +399,7 @@ def _add_recipe(parser: argparse.ArgumentParser, but: tuple[str, ...] = ()) -> N
         "mixup": (float, "alpha of the shares in which faces are mixed"),
         "voters": (float, "share of FER+'s voters in the labels of FER2013"),
         "patience": (int, "epochs without a better loss before it stops early"),
-        "average": (float, "momentum of the moving average of weights, such as 0.999"),
+        "average": (float, "momentum of the moving average of weights, such as 0.99"),
         "unfrozen": (int, "last blocks of a pre-trained backbone that are fitted"),
         "seed": (int, ""),
     }
