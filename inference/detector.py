@@ -143,8 +143,7 @@ class Detector:
         The levels are laid out in one mosaic, and it is cut into tiles that overlap by less than a window.
         """
         # The package's pooling pads, so that the last pixel of an odd side has a window, too.
-        odd = [[(0, side % PNET_STRIDE) for side in level.shape[:2]] for level in levels]
-        levels = [np.pad(level, [*more, (0, 0)], "edge") for level, more in zip(levels, odd)]
+        levels = [_even(level) for level in levels]
         places, shape = _lay_out([level.shape[:2] for level in levels])
         mosaic = np.zeros((*shape, 3), np.uint8)
         windows = []  # of each level: rows and columns of the mosaic's windows
@@ -256,6 +255,12 @@ def _pyramid(image: np.ndarray, min_face: float) -> list[tuple[float, np.ndarray
         levels.append((scale, cv2.resize(source, size, interpolation=cv2.INTER_AREA)))
         scale *= PYRAMID_FACTOR
     return levels
+
+
+def _even(level: np.ndarray) -> np.ndarray:
+    """A picture whose last row or column stands twice where its sides are no multiples of PNET_STRIDE."""
+    down, across = (side % PNET_STRIDE for side in level.shape[:2])
+    return cv2.copyMakeBorder(level, 0, down, 0, across, cv2.BORDER_REPLICATE)
 
 
 def _lay_out(sizes: list[tuple[int, int]]) -> tuple[list[tuple[int, int]], tuple[int, int]]:

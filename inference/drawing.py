@@ -253,7 +253,7 @@ def _rectangles(corners: list[tuple[int, int]], across: int, down: int) -> np.nd
 def _first_free(
     candidates: np.ndarray, rooms: np.ndarray, taken: np.ndarray, width: int, height: int
 ) -> int | None:
-    """The row of the first of (n, 4) rectangles in the photo that leaves its room to all of (m, 4)."""
+    """The row of the first of (n, 4) candidates in the photo with its room clear of all (m, 4) taken."""
     inside = (candidates[:, :2] >= 0).all(1) & (candidates[:, 2:] <= (width, height)).all(1)
     starts, ends = candidates[:, :2] - rooms[:, None], candidates[:, 2:] + rooms[:, None]
     # Few of a crowd are near enough to matter.

@@ -33,7 +33,7 @@ from training.duplicates import copied
 from training.ensemble import ensemble
 from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
-from training.export import read_record, read_records, serving_copy, write_record
+from training.export import read_records, record_of, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
 from training.networks import blend, grow, precision, residual
 from training.tasks import NETWORK_OF, PRECISIONS, TASKS
@@ -115,7 +115,7 @@ def evaluate(options: argparse.Namespace) -> None:
         raise FileNotFoundError(f"no records of models in {options.weights}")
     for name in sorted({record["network"] for record in records.values()}):
         task = TASKS[name]
-        own = {attribute: read_record(attribute, options.weights) for attribute in task.heads}
+        own = {attribute: record_of(attribute, options.weights) for attribute in task.heads}
         network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
         labelled, valid = (experiment.read(task, split, options.data) for split in ("train", "valid"))
         measured, logits = _measure(own, network, labelled, valid)
@@ -187,7 +187,6 @@ def try_fit(options: argparse.Namespace) -> None:
     print(f"{folder}: {abs(headline(recipe.task, record['valid']))} on valid; more in record.json")
     if options.publish:
         publish(folder.name, record, options.weights)
-        write_cards(options.weights)
 
 
 def search(options: argparse.Namespace) -> None:
@@ -209,10 +208,7 @@ def vote(options: argparse.Namespace) -> None:
 def compare(options: argparse.Namespace) -> None:
     """Ours and the baselines, fitted alike, and the cards with their table."""
     folder = options.runs / (options.name or f"compare-{options.task}")
-    try:
-        compare_networks(_recipe(options), options.networks, options.data, folder, options.weights)
-    finally:  # what was compared is told, whatever became of the rest
-        write_cards(options.weights)
+    compare_networks(_recipe(options), options.networks, options.data, folder, options.weights)
 
 
 def inspect(options: argparse.Namespace) -> None:
@@ -251,7 +247,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     folder = options.runs / name
     if start and not (start / f"{name}.keras").exists():
         raise FileNotFoundError(f"no {name}.keras in {start}")
-    fits = read_record(next(iter(task.heads)), start)["trained"]["fits"] if start else []
+    fits = record_of(next(iter(task.heads)), start)["trained"]["fits"] if start else []
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
     claim(folder, settings | made | {"names": experiment.pictures(faces)})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes

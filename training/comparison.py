@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from training.cards import write_cards
 from training.experiment import Recipe, ingredients, run, unusual
 from training.export import read_figures, write_figures
 
@@ -16,7 +17,7 @@ SHOWN = {  # figures of the reports
 
 
 def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, weights: Path) -> None:
-    """Fit each network and write its figures on `valid` into weights/comparison.json as they come.
+    """Fit each network; write its figures on `valid` into weights/comparison.json and the cards as they come.
 
     What was fitted before is only read; what was compared before by another recipe, or when its augmentation
     or its clean list was another, is dropped. A network whose loss does not stay finite is left out.
@@ -39,12 +40,13 @@ def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, w
             continue
         comparison[recipe.task]["networks"][network] = _told(record)
         write_figures("comparison", comparison, weights)
+        write_cards(weights)
     if diverged:
         raise FloatingPointError(f"the loss of {', '.join(diverged)} did not stay finite: lower --peak-rate")
 
 
 def publish(name: str, record: dict, weights: Path) -> None:
-    """Write the figures of one fit into weights/others.json.
+    """Write the figures of one fit into weights/others.json and the cards.
 
     Args:
         name: that it is told by.
@@ -53,6 +55,7 @@ def publish(name: str, record: dict, weights: Path) -> None:
     task = record["recipe"]["task"]
     told = _told(record) | {"task": task, "options": unusual(record["recipe"], task)}
     write_figures("others", read_figures("others", weights) | {name: told}, weights)
+    write_cards(weights)
 
 
 def _told(record: dict) -> dict:

@@ -32,7 +32,7 @@ def read_records(weights: Path) -> dict[str, dict]:
     return {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
 
 
-def read_record(attribute: str, weights: Path) -> dict:
+def record_of(attribute: str, weights: Path) -> dict:
     """The record of what reads an attribute.
 
     Raises:

@@ -33,8 +33,9 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
             can't teach the task.
     """
     task_of(recipe)  # refuses what no fit can do
-    drawn = {"level"}  # the augmentation, of each fit
-    claim(folder, asdict(recipe) | {k: v for k, v in ingredients(recipe).items() if k not in drawn})
+    made = asdict(recipe) | ingredients(recipe)
+    del made["level"]  # each fit draws its own
+    claim(folder, made)
     study = optuna.create_study(
         storage=study_file(folder),
         study_name=recipe.task,
