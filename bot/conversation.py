@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 from cachetools import LRUCache
@@ -414,7 +415,9 @@ async def _show(message: Message, analysis: Analysis) -> None:
         await _say(message, replies.NO_FACE)
         return
     texts = replies.captions(analysis.faces)
-    await _present(message, lambda: message.reply_photo(analysis.jpeg, texts[0], **QUOTED), texts)
+    covered = message.has_media_spoiler
+    send = partial(message.reply_photo, analysis.jpeg, texts[0], has_spoiler=covered, **QUOTED)
+    await _present(message, send, texts)
 
 
 async def _show_film(message: Message, film: Film) -> None:
@@ -430,7 +433,8 @@ async def _show_film(message: Message, film: Film) -> None:
     def send() -> Awaitable[Message]:
         if note:
             return message.reply_video_note(film.mp4, length=film.width, **details)
-        return reply(film.mp4, caption=texts[0], width=film.width, height=film.height, **details)
+        size = {"width": film.width, "height": film.height}
+        return reply(film.mp4, caption=texts[0], has_spoiler=message.has_media_spoiler, **size, **details)
 
     await _present(message, send, texts, captioned=not note)
 

@@ -448,6 +448,19 @@ def test_other_files_are_recorded(server: BotApi) -> None:
     assert server.sent[0].caption == "Data"
 
 
+def test_photos_and_videos_may_be_covered(server: BotApi) -> None:
+    def cover(kind: str, data: bytes, **options: Any) -> bool | None:
+        send = {kind: data, "filename": "a.mp4"} | options
+        message = drive(server, lambda bot: getattr(bot, f"send_{kind}")(ANN, **send))
+        return message.has_media_spoiler
+
+    assert cover("photo", picture(), has_spoiler=True)
+    assert cover("video", b"mp4", has_spoiler=True)
+    assert cover("animation", b"mp4", has_spoiler=True)
+    assert not cover("video", b"mp4")
+    assert not cover("video_note", b"mp4", api_kwargs={"has_spoiler": "true"})  # which it has not
+
+
 def test_a_video_note_is_no_larger_than_telegram_shows_it_and_has_no_caption(server: BotApi) -> None:
     with pytest.raises(BadRequest, match="Wrong video note length"):
         drive(server, lambda bot: bot.send_video_note(ANN, b"note", length=641))

@@ -6,6 +6,7 @@ import re
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from bot import replies
 from inference.errors import Reason
@@ -89,6 +90,22 @@ def test_a_video_comes_back_as_one_in_a_file_or_not_and_once(telegram, clip):
     assert answers(telegram, update) == []
     (answer,) = answers(telegram, telegram.send_document(PERSON, clip, "clip.mp4", "video/mp4"))
     assert (answer.method, re.fullmatch(SUMMARY, answer.caption) is None) == ("sendVideo", False)
+
+
+def test_what_was_under_a_spoiler_comes_back_under_one(telegram, silent):
+    person = PERSON + 3  # within what one person may send in a minute
+    picture = Image.fromarray(moving(1)[0][0])
+    picture.save(photo := io.BytesIO(), "JPEG")
+    for update in (
+        telegram.send_photo(person, photo.getvalue()),
+        telegram.send_video(person, silent),
+        telegram.send_animation(person, silent),
+    ):
+        (answer,) = answers(telegram, update)
+        assert "has_media_spoiler" not in telegram.messages[person, answer.message_id]
+        update["message"]["has_media_spoiler"] = True
+        (answer,) = answers(telegram, update | {"update_id": update["update_id"] + 10_000})
+        assert telegram.messages[person, answer.message_id]["has_media_spoiler"]
 
 
 def test_a_recording_that_does_not_tell_its_length_is_as_long_as_it_was(telegram, bot):

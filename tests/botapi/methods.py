@@ -25,6 +25,7 @@ ACTIONS = (
     *("typing", "upload_photo", "record_video", "upload_video", "record_voice", "upload_voice"),
     *("upload_document", "choose_sticker", "find_location", "record_video_note", "upload_video_note"),
 )
+SPOILERS = ("photo", "video", "animation")  # which may be sent covered
 FOLDERS = {
     "document": "documents",
     "animation": "animations",
@@ -384,6 +385,8 @@ class Methods:
             raise bad_request(f"there is no {kind} in the request")
         self._chat(parameters)
         content = self._content(kind, upload, parameters.strings) | words
+        if kind in SPOILERS and parameters.flag("has_spoiler"):
+            content["has_media_spoiler"] = True
         return self._send(method, parameters, [content], [_medium(kind, upload, words)])[0]
 
     def _send(
