@@ -202,7 +202,7 @@ class Redelivered(Application):
                     raise
                 else:
                     entry.end("failed", "timed_out")
-                    await _say(update.effective_message, replies.NOT_IN_TIME)
+                    await _give_up(update.effective_message)
 
     def _is_hopeless(self, update_id: int) -> bool:
         """Note that an update was not done in time; whether it has been so often that it would never be.
@@ -465,6 +465,16 @@ async def _present(
             await _say(message, text, insist=True)
     except TelegramError as error:
         log.warning("the rest of a long answer was lost: %s", error)
+
+
+async def _give_up(message: Message) -> None:
+    """Tell that an update is never done in time; where nobody can be told any more, it ends all the same."""
+    try:
+        await _say(message, replies.NOT_IN_TIME)
+    except TelegramError as error:
+        if is_temporary(error):
+            raise
+        journal.current().end("blocked", type(error).__name__)
 
 
 async def _say(

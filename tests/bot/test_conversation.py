@@ -330,6 +330,39 @@ def test_an_update_that_is_never_done_in_time_is_given_up(monkeypatch):
         assert [sent.text for sent in server.sent] == [replies.NOT_IN_TIME]
 
 
+@pytest.mark.parametrize("refusal", ["blocked", "chat not found"])
+def test_an_update_that_is_given_up_ends_though_its_person_can_t_be_told(monkeypatch, caplog, refusal):
+    """Else it would be worked on for a day."""
+    monkeypatch.setattr(conversation.Redelivered, "work_seconds", 0.1)
+    caplog.set_level("INFO", "bot.journal")
+
+    with BotApi() as server:
+        if refusal != "blocked":
+            server.fail("sendMessage", status=400, description=f"Bad Request: {refusal}")
+
+        async def answer(update, context):
+            if refusal == "blocked":
+                server.block(7)
+            await asyncio.sleep(10)
+
+        process(server, conversation.Redelivered, answer, times=conversation.TRIES)
+        assert server.sent == []
+    kind = "Forbidden" if refusal == "blocked" else "BadRequest"
+    assert f"outcome=blocked kind={kind}" in caplog.messages[-1]
+
+
+def test_an_update_that_is_given_up_comes_again_until_its_person_is_told(monkeypatch):
+    monkeypatch.setattr(conversation.Redelivered, "work_seconds", 0.1)
+
+    async def answer(update, context):
+        await asyncio.sleep(10)
+
+    with BotApi() as server:
+        server.fail("sendMessage", status=502)
+        with pytest.raises(NetworkError):
+            process(server, conversation.Redelivered, answer, times=conversation.TRIES)
+
+
 def test_only_a_few_large_files_are_fetched_at_once(telegram, person):
     content = bytes(conversation.LARGE_BYTES + 1)
     updates = [
