@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr,
 from pydantic.types import StringConstraints
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from redis.asyncio import ConnectionPool
+from redis.exceptions import RedisError
 
 WEBHOOK_PATH = "/telegram"
 LIVE_PATH = "/live"
@@ -56,11 +57,11 @@ def _matching(value: SecretStr, pattern: str) -> SecretStr:
 
 
 def _redis(value: SecretStr) -> SecretStr:
-    """Refuse options that the client does not know: it would say so only when it connects."""
+    """Refuse options that the client does not know or take: it would say so only when it connects."""
     try:
         ConnectionPool.from_url(value.get_secret_value()).make_connection()
-    except TypeError:
-        raise ValueError("unknown options") from None
+    except (TypeError, AttributeError, RedisError):  # of options that are unknown, of another kind, or wrong
+        raise ValueError("wrong options") from None
     return value
 
 
