@@ -177,13 +177,16 @@ async def connect(app: Starlette) -> None:
 
 async def introduce(telegram: Application) -> None:
     """Set what Telegram shows of the bot: its commands, descriptions and menu button. It works without."""
-    page = telegram.bot_data["settings"].live_page
+    settings = telegram.bot_data["settings"]
+    page, contact = settings.live_page, settings.operator_contact
+    if not contact:
+        log.warning("OPERATOR_CONTACT is not set: nobody is told whom to ask about their photos")
     button = MenuButtonWebApp(replies.LIVE_BUTTON, WebAppInfo(page)) if page else MenuButtonDefault()
     for call in (
         telegram.bot.set_my_commands(list(replies.COMMANDS.items())),
         telegram.bot.set_chat_menu_button(menu_button=button),
         telegram.bot.set_my_description(replies.DESCRIPTION),
-        telegram.bot.set_my_short_description(replies.SHORT_DESCRIPTION),
+        telegram.bot.set_my_short_description(replies.short_description(contact)),
     ):
         try:
             await call

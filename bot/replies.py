@@ -9,12 +9,13 @@ from inference.words import describe, sum_up
 
 CAPTION_LIMIT = 1024  # characters, of the Bot API
 MESSAGE_LIMIT = 4096  # characters, likewise
+SHORT_DESCRIPTION_LIMIT = 120  # characters, likewise
 
 DESCRIPTION = (
     "Send me a photo or a short video and I mark every face in it and tell you its emotion, gender and age. "
     "Both are analyzed in memory and never stored."
 )  # shown in an empty chat; 512 characters at most
-SHORT_DESCRIPTION = "Emotion, gender and age of every face in your photo or video."  # 120 characters at most
+SHORT_DESCRIPTION = "Emotion, gender and age of every face in your photo or video."  # shown in the profile
 COMMANDS = {
     "start": "How to begin",
     "help": "What I can do and what the numbers mean",
@@ -124,16 +125,25 @@ def privacy(operator_contact: str) -> str:
     Args:
         operator_contact: how to reach who runs this bot; may be empty.
     """
-    contact = operator_contact or "the contact on this bot's profile page"
-    return (
+    text = (
         "Your photos and videos are analyzed in this bot's memory and forgotten as soon as you have the "
         "answer. They are never stored, never shown to anybody and never used for training. Nobody is "
         "identified. /live sends a few frames of your camera a second, from when you start it until you "
         "stop it or leave the page; they are treated likewise. What is logged: that a photo or a video came, "
         "when, how long it took and how many faces it had, and how many frames a camera sent; no names, no "
-        "texts, no pictures. The chat itself is kept by Telegram, under Telegram's own terms.\n\n"
-        f"Whom to ask: {contact}."
+        "texts, no pictures. The chat itself is kept by Telegram, under Telegram's own terms."
     )
+    return f"{text}\n\nWhom to ask: {operator_contact}." if operator_contact else text
+
+
+def short_description(operator_contact: str) -> str:
+    """What the bot's profile shows, with the contact where there is one and room for it.
+
+    Args:
+        operator_contact: how to reach who runs this bot; may be empty.
+    """
+    text = f"{SHORT_DESCRIPTION} Contact: {operator_contact}"
+    return text if operator_contact and len(text) <= SHORT_DESCRIPTION_LIMIT else SHORT_DESCRIPTION
 
 
 def refusal(reason: Reason, video_seconds: float) -> str:

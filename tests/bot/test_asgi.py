@@ -224,6 +224,7 @@ def test_no_token_and_no_secret_in_the_log(bot, telegram):
     assert "answers at https://faces.example.com/telegram" in log
     assert telegram.token not in log
     assert SECRET not in log
+    assert "OPERATOR_CONTACT" not in log  # which is set
 
 
 def test_a_wrong_setting_stops_the_start_with_one_sentence(tmp_path):

@@ -55,7 +55,8 @@ def test_it_introduces_itself_to_telegram(telegram):
     assert telegram.descriptions["description", ""] == replies.DESCRIPTION
     page = {"text": replies.LIVE_BUTTON, "web_app": {"url": "https://faces.example.com/live"}}
     assert telegram.menu_buttons[None] == {"type": "web_app"} | page
-    assert telegram.descriptions["short_description", ""] == replies.SHORT_DESCRIPTION
+    short_description = replies.short_description("@the_operator")
+    assert telegram.descriptions["short_description", ""] == short_description
 
 
 @pytest.mark.parametrize(

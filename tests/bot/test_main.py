@@ -36,6 +36,7 @@ def test_with_only_a_token_it_polls_and_tries_again_what_telegram_would_not_send
             assert (answer.reply_to, "woman" in answer.caption) == (photo["message"]["message_id"], True)
         assert len(telegram.commands["default", ""]) == 5
         assert telegram.token not in service.log.read_text()
+        assert "OPERATOR_CONTACT is not set" in service.log.read_text()
 
 
 @pytest.mark.parametrize("name", ["TELEGRAM_BOT_TOKEN", "PORT"])

@@ -83,7 +83,14 @@ def test_texts_fit_telegram_s_limits():
 
 def test_privacy_names_the_operator():
     assert "Whom to ask: @someone." in replies.privacy("@someone")
-    assert "profile" in replies.privacy("")
+    assert "Whom to ask" not in replies.privacy("")
+
+
+def test_the_profile_names_the_operator_where_there_is_room():
+    assert replies.short_description("@someone") == f"{replies.SHORT_DESCRIPTION} Contact: @someone"
+    for contact in ("", "x" * 200):
+        assert replies.short_description(contact) == replies.SHORT_DESCRIPTION
+    assert max(len(replies.short_description("x" * length)) for length in range(201)) == 120
 
 
 def test_summary_counts():
