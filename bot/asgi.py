@@ -183,7 +183,7 @@ async def introduce(telegram: Application) -> None:
         log.warning("OPERATOR_CONTACT is not set: nobody is told whom to ask about their photos")
     button = MenuButtonWebApp(replies.LIVE_BUTTON, WebAppInfo(page)) if page else MenuButtonDefault()
     for call in (
-        telegram.bot.set_my_commands(list(replies.COMMANDS.items())),
+        telegram.bot.set_my_commands(replies.commands(page is not None)),
         telegram.bot.set_chat_menu_button(menu_button=button),
         telegram.bot.set_my_description(replies.DESCRIPTION),
         telegram.bot.set_my_short_description(replies.short_description(contact)),

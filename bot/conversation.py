@@ -87,12 +87,15 @@ async def start(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 
 async def help(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """/help: what the bot can do and what the numbers mean."""
-    await _say(update.effective_message, replies.help(context.bot_data["settings"].video_seconds))
+    settings = context.bot_data["settings"]
+    await _say(update.effective_message, replies.help(settings.video_seconds, settings.live_page is not None))
 
 
 async def privacy(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """/privacy: what happens to photos."""
-    await _say(update.effective_message, replies.privacy(context.bot_data["settings"].operator_contact))
+    settings = context.bot_data["settings"]
+    text = replies.privacy(settings.operator_contact, settings.live_page is not None)
+    await _say(update.effective_message, text)
 
 
 async def live(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:

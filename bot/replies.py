@@ -94,12 +94,23 @@ REFUSALS = {
 }
 
 
-def help(video_seconds: float) -> str:
+def commands(live: bool) -> list[tuple[str, str]]:
+    """The commands that Telegram lists, with what each does.
+
+    Args:
+        live: whether /live can open the camera.
+    """
+    return [(name, words) for name, words in COMMANDS.items() if live or name != "live"]
+
+
+def help(video_seconds: float, live: bool) -> str:
     """The text of /help.
 
     Args:
         video_seconds: that a video may last.
+        live: whether /live can open the camera.
     """
+    camera = "/live opens your camera: the faces in it are marked as they change.\n\n" if live else ""
     return (
         "Send a photo, or an image as a file (JPEG, PNG, WebP, HEIC, BMP, TIFF, GIF), up to 20 MB. "
         "Sent as a file it keeps its full quality, which helps with small faces. Albums work too.\n\n"
@@ -108,7 +119,7 @@ def help(video_seconds: float) -> str:
         "different.\n\n"
         "In a group, reply to a photo or a video with /analyze. Where I may read all messages, naming me in "
         "its caption does it too.\n\n"
-        "/live opens your camera: the faces in it are marked as they change.\n\n"
+        f"{camera}"
         "An answer such as\n"
         "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
         "reads: face 1, counted from the left; 93 % sure that it looks happy; 98 % sure that it is a woman; "
@@ -119,19 +130,24 @@ def help(video_seconds: float) -> str:
     )
 
 
-def privacy(operator_contact: str) -> str:
+def privacy(operator_contact: str, live: bool) -> str:
     """The text of /privacy.
 
     Args:
         operator_contact: how to reach who runs this bot; may be empty.
+        live: whether /live can open the camera.
     """
+    camera = (
+        "/live sends a few frames of your camera a second, from when you start it until you stop it or leave "
+        "the page; they are treated likewise. "
+    )
+    frames = ", and how many frames a camera sent"
     text = (
         "Your photos and videos are analyzed in this bot's memory and forgotten as soon as you have the "
         "answer. They are never stored, never shown to anybody and never used for training. Nobody is "
-        "identified. /live sends a few frames of your camera a second, from when you start it until you "
-        "stop it or leave the page; they are treated likewise. What is logged: that a photo or a video came, "
-        "when, how long it took and how many faces it had, and how many frames a camera sent; no names, no "
-        "texts, no pictures. The chat itself is kept by Telegram, under Telegram's own terms."
+        f"identified. {camera if live else ''}What is logged: that a photo or a video came, when, how long "
+        f"it took and how many faces it had{frames if live else ''}; no names, no texts, no pictures. "
+        "The chat itself is kept by Telegram, under Telegram's own terms."
     )
     return f"{text}\n\nWhom to ask: {operator_contact}." if operator_contact else text
 

@@ -293,7 +293,7 @@ def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, re
         telegram.gateway = second.url
         assert telegram.deliver(update) == 200
         assert telegram.deliver(telegram.send_text(8, "/help")) == 200
-        assert [answer.text for answer in telegram.sent] == [replies.START, replies.help(20)]
+        assert [answer.text for answer in telegram.sent] == [replies.START, replies.help(20, live=True)]
         stop_service(second)
 
 

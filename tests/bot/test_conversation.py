@@ -63,8 +63,8 @@ def test_it_introduces_itself_to_telegram(telegram):
     ("command", "text"),
     [
         ("/start", replies.START),
-        ("/help", replies.help(20)),
-        ("/privacy", replies.privacy("@the_operator")),
+        ("/help", replies.help(20, live=True)),
+        ("/privacy", replies.privacy("@the_operator", live=True)),
         ("/analyze", replies.REPLY_TO_A_PHOTO),
         ("/live", replies.LIVE),
         ("/nonsense", replies.UNKNOWN_COMMAND),
@@ -449,7 +449,7 @@ def test_one_person_can_t_send_photos_without_end(telegram, person):
     assert send(person) == []  # told once
     assert send(person + 1) == [replies.REFUSALS[Reason.NOT_AN_IMAGE]]
     (answer,) = answers(telegram, telegram.send_text(person, "/help"))
-    assert answer.text == replies.help(20)
+    assert answer.text == replies.help(20, live=True)
 
 
 @pytest.mark.parametrize("words", ["chat not found", "not enough rights to send text messages to the chat"])

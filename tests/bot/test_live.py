@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from urllib.parse import urlsplit
 
@@ -397,6 +398,36 @@ def test_who_takes_no_answer_is_taken_for_gone(monkeypatch):
     ]
 
 
+def say(command: Callable, settings: dict, chat: str) -> tuple[str, dict | None]:
+    """What a command is answered with where the bot has these settings: a text and its buttons."""
+    said = []
+
+    class Message:
+        async def reply_text(self, text, reply_markup=None, **options):
+            said.append((text, reply_markup and reply_markup.to_dict()))
+
+    update = SimpleNamespace(effective_message=Message(), effective_chat=SimpleNamespace(type=chat))
+    context = SimpleNamespace(bot_data={"settings": Settings(**settings)})
+    with journal.entry(chat):
+        asyncio.run(command(update, context))
+    (answer,) = said
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("settings", "offered"),
+    [
+        ({}, False),
+        ({"webhook_url": "https://a.example", "live_sessions": 0}, False),
+        ({"webhook_url": "https://a.example"}, True),
+    ],
+)
+def test_help_and_privacy_speak_of_it_where_it_can_be_opened(settings, offered):
+    for command in (conversation.help, conversation.privacy):
+        text, _ = say(command, settings, Chat.PRIVATE)
+        assert ("/live" in text) == offered
+
+
 @pytest.mark.parametrize(
     ("settings", "chat", "text"),
     [
@@ -409,17 +440,7 @@ def test_who_takes_no_answer_is_taken_for_gone(monkeypatch):
     ],
 )
 def test_the_command_offers_what_there_is(settings, chat, text):
-    said = []
-
-    class Message:
-        async def reply_text(self, text, reply_markup=None, **options):
-            said.append((text, reply_markup and reply_markup.to_dict()))
-
-    update = SimpleNamespace(effective_message=Message(), effective_chat=SimpleNamespace(type=chat))
-    context = SimpleNamespace(bot_data={"settings": Settings(**settings)})
-    with journal.entry(chat):
-        asyncio.run(conversation.live(update, context))
-    ((answer, markup),) = said
+    answer, markup = say(conversation.live, settings, chat)
     assert answer == text
     button = {"text": replies.LIVE_BUTTON, "web_app": {"url": "https://a.example/live"}}
     assert markup == ({"inline_keyboard": [[button]]} if text == replies.LIVE else None)

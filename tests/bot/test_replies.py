@@ -71,19 +71,28 @@ def test_words_on_videos_do_not_call_them_photos_or_images():
 
 
 def test_help_tells_how_long_a_video_may_be():
-    assert "of up to 45 seconds" in replies.help(45)
+    assert "of up to 45 seconds" in replies.help(45, live=False)
 
 
 def test_texts_fit_telegram_s_limits():
     assert len(replies.DESCRIPTION) <= 512
     assert len(replies.SHORT_DESCRIPTION) <= 120
     assert all(len(text) <= 256 for text in replies.COMMANDS.values())
-    assert max(len(replies.help(60)), len(replies.privacy("x" * 200))) <= 4096
+    assert max(len(replies.help(60, live=True)), len(replies.privacy("x" * 200, live=True))) <= 4096
 
 
 def test_privacy_names_the_operator():
-    assert "Whom to ask: @someone." in replies.privacy("@someone")
-    assert "Whom to ask" not in replies.privacy("")
+    assert "Whom to ask: @someone." in replies.privacy("@someone", live=True)
+    assert "Whom to ask" not in replies.privacy("", live=True)
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_the_camera_is_offered_only_where_there_is_one(live):
+    commands = [name for name, _ in replies.commands(live)]
+    assert commands == [name for name in replies.COMMANDS if live or name != "live"]
+    for text in (replies.help(20, live), replies.privacy("@someone", live)):
+        assert [word in text for word in ("/live", "camera")] == [live, live]
+        assert "\n\n\n" not in text
 
 
 def test_the_profile_names_the_operator_where_there_is_room():
