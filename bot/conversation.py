@@ -65,6 +65,7 @@ RETRY_SECONDS = (2, 10, 30)  # before an update that came by polling is worked o
 NOBODY = ("chat not found", "not enough rights", "no rights", "chat_write_forbidden", "topic_closed")
 TOO_LARGE = "too large"  # of what was sent: error 413, which the library has no class for
 VIDEO_COST = 5  # photos that a video counts as, against the limits
+UNKNOWN = "application/octet-stream"  # the MIME type of files whose kind the sender does not know
 FILM_NAME = "faces.mp4"
 GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process, or to have come too late
 TRIES = 10  # of an update that is never done in time; the models are loaded within six
@@ -326,22 +327,26 @@ def _kind(message: Message) -> str | None:
     mime = (message.document and message.document.mime_type) or ""
     if mime == "image/gif" or mime.startswith("video/"):
         return "animation" if mime == "image/gif" else "video"
-    # Files whose kind nobody knows are looked into.
-    unknown = message.document and mime in ("", "application/octet-stream")
-    return "photo" if unknown or mime.startswith("image/") else None
+    return "photo" if _is_unknown(message) or mime.startswith("image/") else None
+
+
+def _is_unknown(message: Message) -> bool:
+    """Whether it is a file of which nobody tells the kind, so that it has to be looked into."""
+    return message.document is not None and message.document.mime_type in (None, "", UNKNOWN)
 
 
 async def _answer(message: Message, update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """Reply to a message with what its picture shows, unless who asks for it asks for too much."""
     limits, sender, kind = context.bot_data["limits"], update.effective_sender.id, _kind(message)
+    entry = journal.current()
+    entry.moving = moving = kind != "photo"
     try:
-        async with (
-            limits.user(sender, 1 if kind == "photo" else VIDEO_COST),
-            _showing(ACTIONS[kind], message),
-        ):
+        async with limits.user(sender, VIDEO_COST if moving else 1), _showing(ACTIONS[kind], message):
             await _analyze(message, update, context)
+            if entry.moving and not moving:  # as nobody knew before
+                await limits.more(sender, VIDEO_COST - 1)
     except SlowDown as refusal:
-        journal.current().end("slowed", "photos_a_minute" if refusal.seconds else "photos_at_once")
+        entry.end("slowed", "photos_a_minute" if refusal.seconds else "photos_at_once")
         if await limits.may_tell(sender, refusal):
             await _say(message, replies.slow_down(refusal.seconds))
             await limits.told(sender, refusal)
@@ -364,7 +369,7 @@ async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAU
     except AnalysisError as error:
         given_up[update.update_id] = str(error)
         entry.end("failed", str(error))
-        await _say(message, replies.FAILED if _kind(message) == "photo" else replies.FAILED_VIDEO)
+        await _say(message, replies.FAILED_VIDEO if entry.moving else replies.FAILED)
     else:
         entry.seconds |= answer.seconds
         await (_show_film if isinstance(answer, Film) else _show)(message, answer)
@@ -381,20 +386,43 @@ def _is_large(message: Message) -> bool:
 async def _work(message: Message, pool: Pool, settings: Settings) -> Analysis | Film:
     """Fetch the picture of a message and have it analyzed."""
     entry, picture = journal.current(), _file(message)
-    moving = _kind(message) != "photo"
     length = getattr(picture, "duration", timedelta()).total_seconds()  # as Telegram sees it
-    if moving and length > settings.video_seconds + 1:  # it rounds up
+    if entry.moving and length > settings.video_seconds + 1:  # it rounds up
         raise PhotoError(Reason.VIDEO_TOO_LONG)
     with entry.stage("download"):
         data = await _download(picture)
-    if moving:
-        seconds = (BUDGET_SECONDS if settings.webhook else WORK_SECONDS) - REPLY_SECONDS - entry.age
+    if entry.moving:
         try:
-            return await pool.video(data, settings.video_seconds, seconds)
+            return await _film(data, pool, settings)
         except PhotoError as error:
             if error.reason is not Reason.STILL:  # a GIF that is just a picture
                 raise
-    return await pool.analyze(data)
+    try:
+        return await pool.analyze(data)
+    except PhotoError as error:
+        if error.reason is not Reason.NOT_AN_IMAGE or not _is_unknown(message):
+            raise
+        return await _film_after(error, data, pool, settings)
+
+
+async def _film(data: bytes, pool: Pool, settings: Settings) -> Film:
+    """Have a video analyzed in the time that is left."""
+    budget = BUDGET_SECONDS if settings.webhook else WORK_SECONDS
+    seconds = budget - REPLY_SECONDS - journal.current().age
+    return await pool.video(data, settings.video_seconds, seconds)
+
+
+async def _film_after(refusal: PhotoError, data: bytes, pool: Pool, settings: Settings) -> Film:
+    """Have what was refused as a picture analyzed as a video; where it is none, that refusal stands."""
+    entry = journal.current()
+    entry.moving = True
+    try:
+        return await _film(data, pool, settings)
+    except PhotoError as error:
+        if error.reason is not Reason.NOT_A_VIDEO:
+            raise
+        entry.moving = False
+        raise refusal from None
 
 
 async def _download(file: File) -> bytes:

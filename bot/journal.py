@@ -54,6 +54,7 @@ class Entry:
         kind: of what went wrong.
         faces: found in the photo or the video, once it has been analyzed.
         video: how long it is, seconds, where it is one.
+        moving: whether it is worked on as a video.
         seconds: spent in each stage.
     """
 
@@ -63,6 +64,7 @@ class Entry:
     kind: str | None = None
     faces: int | None = None
     video: float | None = None
+    moving: bool = False
     seconds: dict[str, float] = field(default_factory=dict)
     _start: float = field(default_factory=time.perf_counter)
 

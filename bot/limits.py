@@ -76,6 +76,11 @@ class Limits:
                 yield
                 await self._count(lambda window: window.hit(self._of_user, name, cost=photos))
 
+    async def more(self, sender: int, photos: int) -> None:
+        """Count more photos of a person, for one that turned out to be a video; no more than are left."""
+        for _ in range(photos):  # at once, none of them would count where not all do
+            await self._count(lambda window: window.hit(self._of_user, f"user:{sender}"))
+
     async def address(self, address: str) -> None:
         """Count a photo that comes from an address.
 

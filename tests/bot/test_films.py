@@ -117,6 +117,34 @@ def test_a_recording_that_does_not_tell_its_length_is_as_long_as_it_was(telegram
     assert re.search(rf"update={update['update_id']} .* video=1\.[45] ", bot.log.read_text())
 
 
+@pytest.mark.parametrize("mime_type", ["application/octet-stream", None])
+def test_a_video_in_a_file_of_unknown_kind_is_a_video(telegram, mime_type):
+    person = PERSON + 4
+    film = encode(moving(24)[0], 24, container="matroska")
+    update = telegram.send_document(person, film, "film.mkv", mime_type)
+    if mime_type is None:
+        del update["message"]["document"]["mime_type"]
+    (answer,) = answers(telegram, update)
+    assert (answer.method, re.fullmatch(SUMMARY, answer.caption) is None) == ("sendVideo", False)
+
+
+def test_a_file_of_unknown_kind_is_refused_as_what_it_is(telegram):
+    person, unknown = PERSON + 5, ("file", "application/octet-stream")
+    long = encode([np.full((32, 32, 3), 90, np.uint8)] * 25, 1, container="matroska")
+    for content, reason in ((long, Reason.VIDEO_TOO_LONG), (b"%PDF-1.7", Reason.NOT_AN_IMAGE)):
+        (answer,) = answers(telegram, telegram.send_document(person, content, *unknown))
+        assert answer.text == replies.refusal(reason, 20)
+
+
+def test_a_video_in_a_file_of_unknown_kind_counts_as_one(telegram):
+    person, nobody = PERSON + 6, encode([np.full((64, 96, 3), 90, np.uint8)] * 5, container="matroska")
+    texts = []
+    for _ in range(7):
+        update = telegram.send_document(person, nobody, "film.mkv", "application/octet-stream")
+        texts += [answer.text for answer in answers(telegram, update)]
+    assert texts == [replies.NO_FACE_IN_VIDEO] * 6 + [replies.slow_down(60)]
+
+
 def test_a_group_asks_for_it(telegram, silent):
     video = telegram.send_video(GROUP, silent)
     assert answers(telegram, video) == []

@@ -111,6 +111,18 @@ def test_videos_being_worked_on_count_as_several_photos(one_dyno):
     asyncio.run(scenario())
 
 
+def test_what_turns_out_to_be_a_video_counts_as_more_photos_as_far_as_there_is_room(one_dyno):
+    async def scenario():
+        async with one_dyno() as limits:
+            for before, sender in ((1, ANN), (3, BOB)):
+                await photo(limits, sender, before)
+                async with limits.user(sender):
+                    await limits.more(sender, 3)
+                assert await refused(photo(limits, sender)) > 0
+
+    asyncio.run(scenario())
+
+
 def test_one_address_s_photos_a_minute_are_limited(one_dyno):
     async def scenario():
         async with one_dyno() as limits:
