@@ -86,7 +86,7 @@ REFUSALS = {
     Reason.NOT_A_VIDEO: "This file is not a video that I can read. "
     "I can read MP4, MOV, WebM, MKV, AVI and GIF.",
     Reason.BROKEN_VIDEO: "This video is damaged, so I can't play it. Please try another one.",
-    Reason.VIDEO_TOO_LONG: "This video is too long for me: {seconds} seconds is the most I can take. "
+    Reason.VIDEO_TOO_LONG: "This video is too long for me: {length} is the most I can take. "
     "Please send a part of it.",
     Reason.VIDEO_TOO_LARGE: "This video has too many pixels or frames for me. "
     "Please send it in a lower quality.",
@@ -114,7 +114,7 @@ def help(video_seconds: float, live: bool) -> str:
     return (
         "Send a photo, or an image as a file (JPEG, PNG, WebP, HEIC, BMP, TIFF, GIF), up to 20 MB. "
         "Sent as a file it keeps its full quality, which helps with small faces. Albums work too.\n\n"
-        f"A video, a video message or a GIF of up to {round(video_seconds)} seconds comes back with its "
+        f"A video, a video message or a GIF of up to {_seconds(round(video_seconds))} comes back with its "
         "faces marked, and with what each person looked like most of the time, and when they looked "
         "different.\n\n"
         "In a group, reply to a photo or a video with /analyze. Where I may read all messages, naming me in "
@@ -168,7 +168,7 @@ def refusal(reason: Reason, video_seconds: float) -> str:
     Args:
         video_seconds: that a video may last.
     """
-    return REFUSALS[reason].format(seconds=round(video_seconds))
+    return REFUSALS[reason].format(length=_seconds(round(video_seconds)))
 
 
 def live_at(page: str) -> str:
@@ -188,7 +188,7 @@ def slow_down(seconds: float) -> str:
     """
     if not seconds:
         return "I am still busy with what you sent before. Please send this again when you have the answers."
-    return f"That is a lot in one minute! Please send the others again in {math.ceil(seconds)} seconds."
+    return f"That is a lot in one minute! Please send the others again in {_seconds(math.ceil(seconds))}."
 
 
 def summary(faces: list[Face]) -> str:
@@ -206,6 +206,10 @@ def captions(faces: list[Face]) -> list[str]:
 def summaries(people: list[Person]) -> list[str]:
     """The same of a video, with a line for each person, by the number that is drawn."""
     return _texts([f"{person.number}. {sum_up(person)}" for person in people])
+
+
+def _seconds(count: int) -> str:
+    return "1 second" if count == 1 else f"{count} seconds"
 
 
 def _texts(lines: list[str]) -> list[str]:

@@ -74,6 +74,12 @@ def test_help_tells_how_long_a_video_may_be():
     assert "of up to 45 seconds" in replies.help(45, live=False)
 
 
+def test_one_second_is_not_told_as_several():
+    assert "of up to 1 second comes" in replies.help(1, live=False)
+    assert ": 1 second is the most" in replies.refusal(Reason.VIDEO_TOO_LONG, 1.2)
+    assert replies.slow_down(0.3).endswith(" in 1 second.")
+
+
 def test_texts_fit_telegram_s_limits():
     assert len(replies.DESCRIPTION) <= 512
     assert len(replies.SHORT_DESCRIPTION) <= 120
