@@ -50,6 +50,7 @@ CONNECTIONS = 100  # that Telegram opens at most, to all dynos together
 RETRY_SECONDS = 2  # that Telegram is asked to wait before it sends an update again
 CONNECT_SECONDS = 5  # between attempts to reach Telegram at start
 REFUSED_SECONDS = 60  # likewise, after Telegram said no, as to a webhook that is not https
+WATCH_SECONDS = 60  # between looks where Telegram sends the updates
 UPLOAD_SECONDS = 100  # for a photo to reach the demo page over a slow line
 UPLOADS = 6  # at once on the demo page, each in memory
 PAGE_PHOTOS = 4  # of those, analyzed or waiting for it; Telegram's photos have their own bound
@@ -142,7 +143,7 @@ async def finish(app: Starlette) -> None:
 
 
 async def connect(app: Starlette) -> None:
-    """Log in to Telegram and set up the bot there; goes on trying until Telegram answers."""
+    """Log in to Telegram and set up the bot there; goes on trying until Telegram answers, then watches."""
     settings = app.state.settings
     telegram = build_application(settings, app.state.pool, app.state.limits, Albums(app.state.shared))
     while True:
@@ -172,6 +173,7 @@ async def connect(app: Starlette) -> None:
             app.state.telegram, app.state.telegram_status = telegram, "connected"
             log.info("@%s answers at %s", telegram.bot.username, settings.webhook)
             await introduce(telegram)
+            await watch(app)
             return
 
 
@@ -192,6 +194,21 @@ async def introduce(telegram: Application) -> None:
             await call
         except TelegramError as error:
             log.error("Telegram did not take the bot's commands, menu button or descriptions: %s", error)
+
+
+async def watch(app: Starlette) -> None:
+    """Notice when updates go elsewhere, as to who polls with the same token, until canceled."""
+    state = app.state
+    while True:
+        await asyncio.sleep(WATCH_SECONDS)
+        try:
+            info = await state.telegram.bot.get_webhook_info()
+        except TelegramError:  # which says nothing of where they go
+            continue
+        status = "connected" if info.url == state.settings.webhook else "elsewhere"
+        if status == "elsewhere" and state.telegram_status != status:
+            log.error("Telegram sends updates elsewhere; a restart of this service brings them back")
+        state.telegram_status = status
 
 
 async def webhook(request: Request) -> Response:

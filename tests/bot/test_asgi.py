@@ -15,10 +15,12 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
+from telegram.error import NetworkError
 from websockets.sync.client import connect
 
 from bot import __version__, asgi, journal, replies
 from bot.asgi import client_address
+from bot.settings import Settings
 from inference.errors import MAX_BYTES
 from tests.botapi import BotApi
 from tests.conftest import METRICS_TOKEN, SECRET, Service, start_service, stop_service
@@ -295,6 +297,31 @@ def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, re
         assert telegram.deliver(telegram.send_text(8, "/help")) == 200
         assert [answer.text for answer in telegram.sent] == [replies.START, replies.help(20, live=True)]
         stop_service(second)
+
+
+def test_health_tells_when_somebody_else_took_the_updates(monkeypatch, caplog):
+    """Who polls with the same token takes the webhook away first."""
+    monkeypatch.setattr(asgi, "WATCH_SECONDS", 0)
+    ours = "https://faces.example.com/telegram"
+    answers = iter(
+        [ours, "", NetworkError("away"), "", ours, "https://other.example", asyncio.CancelledError()]
+    )
+    seen = []
+
+    async def get_webhook_info() -> SimpleNamespace:
+        seen.append(state.telegram_status)
+        answer = next(answers)
+        if isinstance(answer, BaseException):
+            raise answer
+        return SimpleNamespace(url=answer)
+
+    telegram = SimpleNamespace(bot=SimpleNamespace(get_webhook_info=get_webhook_info))
+    settings = Settings(webhook_url="https://faces.example.com")
+    state = SimpleNamespace(telegram=telegram, settings=settings, telegram_status="connected")
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(asgi.watch(SimpleNamespace(state=state)))
+    assert seen == ["connected"] * 2 + ["elsewhere"] * 3 + ["connected", "elsewhere"]
+    assert [line.levelname for line in caplog.records] == ["ERROR"] * 2  # each time once
 
 
 def start_bot(log: Path, telegram: BotApi, **settings: str) -> Service:
