@@ -2,6 +2,7 @@
 
     inspect DATASET           what is wrong with a data set, and a list of its clean pictures
     emotion, traits           fit a network that is shipped, into weights/; traits are gender and age
+    teachers NETWORK          fit larger networks, for `emotion` and `traits --teachers` to learn from
     evaluate                  measure the models in weights/, and write cards and a report with pictures
     fit TASK                  try: any network of NETWORKS, fitted as the options say, into runs/
     search TASK               try many such fits, and tell the best
@@ -37,6 +38,7 @@ from training.export import read_records, record_of, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
 from training.networks import blend, grow, precision, residual
 from training.tasks import NETWORK_OF, PRECISIONS, TASKS
+from training.teachers import described, taught, teach
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
 DRAWN = ("peak_rate", "decay", "dropout", "augmentation", "balance", "mixup")  # by training.search
@@ -46,6 +48,7 @@ PLACES = {  # default and words
     "runs": ("runs", "folder of checkpoints and logs"),
     "report": ("runs/report", "folder of the report"),
 }
+SHARE = 0.5  # of teachers in what is learnt
 CLEAN = "file of the names of the pictures to fit to, as inspect writes it"
 
 
@@ -189,6 +192,17 @@ def try_fit(options: argparse.Namespace) -> None:
         publish(folder.name, record, options.weights)
 
 
+def teachers(options: argparse.Namespace) -> None:
+    """Networks that each leave out a part of the faces, and what they say of it."""
+    task = TASKS[options.network]
+    faces, _ = experiment.apart(experiment.read(task, "train", options.data), [options.clean])
+    folder = options.runs / (options.name or f"teachers-{options.network}-{options.seed}")
+    teach(
+        options.network, faces, options.epochs, options.augmentation, options.seed, folder, options.processes
+    )
+    print(f"{folder}: what they say of {len(faces[0])} faces that they have not seen")
+
+
 def search(options: argparse.Namespace) -> None:
     """Many fits with options drawn by Optuna."""
     from training.search import search  # Optuna; only searches need it
@@ -220,6 +234,7 @@ def inspect(options: argparse.Namespace) -> None:
 
 COMMANDS = {
     "evaluate": evaluate,
+    "teachers": teachers,
     "fit": try_fit,
     "search": search,
     "ensemble": vote,
@@ -249,6 +264,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         raise FileNotFoundError(f"no {name}.keras in {start}")
     fits = record_of(next(iter(task.heads)), start)["trained"]["fits"] if start else []
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
+    made |= _lesson(options) | _elsewhere()
     claim(folder, settings | made | {"names": experiment.pictures(faces)})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")
@@ -261,6 +277,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         task.weights(faces[0].labels),
         settings["augmentation"],
         options.seed,
+        taught(task, faces, options.teachers, options.share) if options.teachers else None,
         processes=options.processes,
     )
     fit(
@@ -285,6 +302,19 @@ def _settings(name: str, options: argparse.Namespace) -> dict:
     return {"epochs": epochs, "augmentation": own and options.augmentation or task.augmentation}
 
 
+def _lesson(options: argparse.Namespace) -> dict:
+    """Which teachers a fit learns from, and how much."""
+    if not options.teachers:
+        return {}
+    return {"teachers": [described(folder) for folder in options.teachers], "share": options.share}
+
+
+def _elsewhere() -> dict:
+    """What of Keras's backends a fit runs on, where it is not the usual one."""
+    backend = keras.backend.backend()
+    return {} if backend == "tensorflow" else {"backend": backend}
+
+
 def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[dict]:
     """The settings of every fit that a network went through, first to last, and what it was fitted to."""
     task = TASKS[name]
@@ -295,6 +325,7 @@ def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[
     special = {"blended": options.blend} if options.blend and name == options.command else {}
     if options.clean:
         special |= {"clean": options.clean, "list": digest(Path(options.clean).read_text())}
+    special |= _lesson(options) | _elsewhere()
     special |= {"precision": options.precision} if options.precision != PRECISIONS[0] else {}
     made = {"seed": options.seed, "pictures": experiment.pictures(labelled)}
     return before + [{"task": name} | _settings(name, options) | made | special]
@@ -314,9 +345,29 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--blend", type=_share, help="share of the fit in a mixture with where it started"
         )
+        command.add_argument(
+            "--teachers",
+            type=Path,
+            nargs="+",
+            default=[],
+            help="folders that `teachers` wrote, to learn from",
+        )
+        command.add_argument(
+            "--share", type=_share, default=SHARE, help="of teachers in what is learnt; labels have the rest"
+        )
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
         _add_processes(command)
+
+    command = commands.add_parser("teachers", help="fit larger networks to learn from")
+    command.add_argument("network", choices=SHIPPED)
+    _add_places(command, "data", "runs")
+    command.add_argument("--name", help="of the folder in the runs folder")
+    command.add_argument("--epochs", type=int, default=40)
+    command.add_argument("--augmentation", choices=LEVELS, default="mid")
+    command.add_argument("--clean", help=CLEAN)
+    command.add_argument("--seed", type=int, default=0)
+    _add_processes(command)
 
     command = commands.add_parser("evaluate", help="measure the models in the weights folder")
     _add_places(command, "data", "weights", "report")

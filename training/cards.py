@@ -287,6 +287,8 @@ def _fit(fit: dict) -> str:
     made = [f"`{fit['task']}`", f"augmentation `{fit['augmentation']}`", f"seed {fit['seed']}"]
     made += [f"to the faces of `{fit['clean']}`"] if "clean" in fit else []
     made += [f"in {fit['precision']}"] if "precision" in fit else []
+    made += [f"on {fit['backend']}"] if "backend" in fit else []
+    made += [f"{fit['share']:.0%} of its targets told by teachers"] if "teachers" in fit else []
     made += [f"{fit['blended']:.0%} of it mixed with what it started from"] if "blended" in fit else []
     return f"{fit['epochs']} epochs ({', '.join(made)})"
 
@@ -304,8 +306,27 @@ def _commands(records: dict[str, dict]) -> str:
             options |= {key: fit[key] for key, value in usual.items() if fit[key] != value}
             options |= {key: fit[key] for key in ("clean", "precision") if key in fit}
             options |= {"blend": fit["blended"]} if "blended" in fit else {}
+            options |= _lesson(network, fit)
+            lines += _teachers(network, fit, lines)
             lines.append(f"    python -m training {network}{_options(options)}")
     return "\n".join(lines)
+
+
+def _lesson(network: str, fit: dict) -> dict:
+    """The options of a fit that learnt from teachers."""
+    if "teachers" not in fit:
+        return {}
+    folders = " ".join(f"runs/teachers-{network}-{made['seed']}" for made in fit["teachers"])
+    return {"teachers": folders, "share": fit["share"]}
+
+
+def _teachers(network: str, fit: dict, lines: list[str]) -> list[str]:
+    """The commands that make a fit's teachers, but those that are among `lines`."""
+    made = [
+        f"    python -m training teachers {network}{_options({'data': 'DIR'} | teachers)}"
+        for teachers in fit.get("teachers", [])
+    ]
+    return [line for line in made if line not in lines]
 
 
 def _seeds_differ(record: dict) -> bool:

@@ -36,7 +36,7 @@ class Crops(keras.utils.PyDataset):
         faces: Faces,
         landmarks: np.ndarray,
         targets: np.ndarray | dict[str, np.ndarray],
-        weights: np.ndarray,
+        weights: np.ndarray | dict[str, np.ndarray],
         side: int,
         channels: int,
         augmentation: str | None,
@@ -50,7 +50,7 @@ class Crops(keras.utils.PyDataset):
         Args:
             landmarks: (n, 5, 2) float32, pixels.
             targets: an array of n rows, or a dictionary of them by head.
-            weights: (n,) float32, of each face in the loss.
+            weights: (n,) float32, of each face in the loss; or a dictionary of them by head.
             side, channels: of the crop.
             augmentation: a key of LEVELS; None keeps order and pictures as they are, to measure on.
             draw: (n,) float, how often each face is to be drawn; else each is once an epoch.
@@ -104,6 +104,8 @@ class Crops(keras.utils.PyDataset):
         one_head = not isinstance(self._targets, dict)
         columns = {"": self._targets} if one_head else self._targets
         targets = {name: column[rows] for name, column in columns.items()}
+        if isinstance(self._weights, dict):
+            return inputs, targets, {name: column[rows] for name, column in self._weights.items()}
         weights = self._weights[rows]
         if self._mixup:
             rng = np.random.default_rng((*seed, 1))
@@ -322,7 +324,7 @@ class _RefuseInfinite(keras.callbacks.Callback):
 def fit(
     model: keras.Model,
     crops: Crops,
-    valid: Crops,
+    valid: Crops | None,
     losses: dict,
     metrics: dict,
     epochs: int,
@@ -341,7 +343,7 @@ def fit(
 
     Args:
         crops, valid: are closed at the end.
-        valid: faces whose loss patience and plateaus go by.
+        valid: faces whose loss patience and plateaus go by, and which is only told without them.
         losses, metrics: by head.
         peak_rate: highest learning rate.
         schedule: "one-cycle" rises and falls once, "plateau" falls when the loss no longer does.
@@ -398,7 +400,8 @@ def fit(
         )
     finally:
         crops.close()
-        valid.close()
+        if valid:
+            valid.close()
     if patience:
         model.load_weights(best)
 

@@ -21,6 +21,7 @@ def residual(
     stem_stride: int,
     blocks: tuple[int, ...] = (2, 2, 2),
     dropout: float = 0.3,
+    width: int = 1,
 ) -> keras.Model:
     """A residual network (He et al. 2016) with average-pooled shortcuts (ResNet-D, He et al. 2019).
 
@@ -30,16 +31,17 @@ def residual(
         heads: name and number of logits of each output.
         stem_stride: 2 for crops larger than about 64 pixels.
         blocks: of each of STAGES.
+        width: times as many channels.
 
     Returns:
         A model from standardized crops (n, side, side, channels) float32 to logits, float32: one
         output is (n, logits), several are a dictionary by name.
     """
     inputs = layers.Input((side, side, channels), name="crop")
-    x = _convolution(inputs, STEM, 3, stem_stride, name="stem")
-    for stage, (width, count) in enumerate(zip(STAGES, blocks, strict=True), 1):
+    x = _convolution(inputs, width * STEM, 3, stem_stride, name="stem")
+    for stage, (few, count) in enumerate(zip(STAGES, blocks, strict=True), 1):
         for block in range(1, count + 1):
-            x = _block(x, width, stride=2 if block == 1 else 1, name=f"stage{stage}_block{block}")
+            x = _block(x, width * few, stride=2 if block == 1 else 1, name=f"stage{stage}_block{block}")
     x = layers.GlobalAveragePooling2D()(x)
     x = layers.Dropout(dropout)(x)
     outputs = {name: layers.Dense(size, dtype="float32", name=name)(x) for name, size in heads.items()}

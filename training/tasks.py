@@ -157,9 +157,10 @@ _TRAITS = Task(
 # shipped went through some more, short ones, by --start and --blend, as the records tell.
 # Tried, and not shipped: learning half from the network before, traits with blocks (2, 2, 3) (gender -0.2
 # points, age +0.04 years), emotion with UTKFace's faces as well (-0.9 points; blended -0.4), emotion with a
-# second head for FER2013's own labels (-0.3 to -1.0 points; blended -0.2; that head 67.8 to 69.0 %), either
-# network with a weight for each place in its last pooling (emotion -0.2 points, traits the same), traits at
-# 112 pixels (gender -0.5 points, age the same).
+# second head for FER2013's own labels (-0.3 to -1.0 points; blended -0.2; that head 67.8 to 69.0 %), emotion
+# learning half from teachers of training/teachers.py (-0.4 points; disgust -13), either network with a weight
+# for each place in its last pooling (emotion -0.2 points, traits the same), traits at 112 pixels (gender -0.5
+# points, age the same).
 TASKS = {
     "emotion_base": _EMOTION,
     "emotion": replace(_EMOTION, epochs=16, peak_rate=0.05, start="emotion_base"),

@@ -13,6 +13,7 @@ from training.export import FIGURES, read_figures, read_records
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 CALIBRATION = {"emotion": {"temperature": 0.91}, "gender": {"temperature": 1.37}, "age": {"tail": 0.085}}
+TEACHERS = {"epochs": 30, "augmentation": "mid", "seed": 0}
 LOGITS = {"emotion": 7, "gender": 1, "age": 117}
 
 
@@ -42,6 +43,10 @@ def _record(name, logits, labels):
                 {"task": network, "epochs": 5, "augmentation": "low", "seed": 4, "blended": 0.25},
                 {"task": network, "epochs": 9, "augmentation": "mid", "seed": 5}
                 | {"clean": "clean.txt", "precision": "float32"},
+                {"task": network, "epochs": 9, "augmentation": "mid", "seed": 6, "backend": "jax"}
+                | {"teachers": [TEACHERS], "share": 0.5},
+                {"task": network, "epochs": 2, "augmentation": "mid", "seed": 7}
+                | {"teachers": [TEACHERS, TEACHERS | {"seed": 1}], "share": 0.25},
             ],
             "keras": "3.15.1",
             "backend": "tensorflow",
@@ -158,12 +163,19 @@ def test_the_commands_that_make_them_are_told(records):
 --augmentation low --blend 0.25
     python -m training traits --data DIR --seed 5 --start weights --runs runs/again-2 --epochs 9 \
 --clean clean.txt --precision float32
+    python -m training teachers traits --data DIR --epochs 30 --augmentation mid --seed 0
+    python -m training traits --data DIR --seed 6 --start weights --runs runs/again-3 --epochs 9 \
+--teachers runs/teachers-traits-0 --share 0.5
+    python -m training teachers traits --data DIR --epochs 30 --augmentation mid --seed 1
+    python -m training traits --data DIR --seed 7 --start weights --runs runs/again-4 --epochs 2 \
+--teachers runs/teachers-traits-0 runs/teachers-traits-1 --share 0.25
     python -m training evaluate --data DIR
 """
     text = cards(records, {}, {})
     assert expected in text
     assert "seed 4, 25% of it mixed with what it started from" in text
     assert "seed 5, to the faces of `clean.txt`, in float32" in text
+    assert "seed 6, on jax, 50% of its targets told by teachers" in text
     assert "one seed" in text  # the first fit, `base`, had another than the one that this command gives it
 
 

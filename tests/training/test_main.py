@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import pytest
 
-from inference.faces import ATTRIBUTES
+from inference.faces import ATTRIBUTES, EMOTIONS
+from training import teachers
 from training.__main__ import _seen, main
 from training.cards import STRANGE
 from training.conditions import CONDITIONS
@@ -203,6 +204,31 @@ def test_a_fit_starts_from_models_that_are_there(place):
         np.testing.assert_allclose(middle, 0.75 * begin + 0.25 * end, atol=1e-6)
 
 
+def test_a_model_learns_what_its_teachers_say(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(teachers, "FOLDS", 2)
+    monkeypatch.setattr(teachers, "WIDTH", 1)
+    elsewhere = "--runs", str(tmp_path)
+    main(["teachers", "emotion", "--epochs", "1", "--seed", "5", *elsewhere, *FIT])
+    folder = tmp_path / "teachers-emotion-5"
+    with np.load(folder / "said.npz") as said:
+        names = said["names"]
+    faces = read_ferplus(Path("data/fer2013"), "train")
+    assert sorted(names) == sorted(faces.names[~faces.calibration()])  # the others are calibrated on
+    happy = np.eye(7, dtype=np.float32)[[EMOTIONS.index("happy")] * len(names)]
+    np.savez(folder / "said.npz", names=names, emotion=happy)
+    learn = ("--start", "weights", "--teachers", str(folder), "--share", "1", "--epochs", "4")
+    main(["emotion", *learn, *elsewhere, "--weights", str(tmp_path), *FIT])
+    record = json.loads((tmp_path / "emotion.json").read_text())
+    assert record["trained"]["fits"][-1] == _record(place, "emotion")["trained"]["fits"][-1] | {
+        "epochs": 4,
+        "teachers": [{"epochs": 1, "augmentation": "none", "seed": 5}],
+        "share": 1.0,
+    }
+    before, after = (report["valid"]["by_emotion"]["happy"] for report in (_record(place, "emotion"), record))
+    assert after["recall"]["share"] > 0.9
+    assert after["precision"] < before["precision"] - 0.2
+
+
 def test_pictures_that_a_model_may_have_seen_are_told(place, tmp_path, capsys):
     shutil.copytree("weights", tmp_path / "weights")
     shutil.copytree("data/fer2013", tmp_path / "data/fer2013")
@@ -259,6 +285,8 @@ def test_a_fit_never_goes_on_under_other_settings(place):
         [],
         ["gender"],
         ["traits", "--blend", "0"],
+        ["traits", "--share", "1.5"],
+        ["teachers", "gender"],
         ["traits", "--augmentation", "huge"],
         ["evaluate", "--epochs", "3"],
     ],

@@ -36,6 +36,12 @@ def test_the_shipped_networks_have_at_most_six_million_parameters():
     assert sum(sizes) < 6_000_000
 
 
+def test_a_teacher_of_twice_the_width_has_about_four_times_the_parameters():
+    wide = residual(48, 1, {"emotion": 7}, 1, width=2)
+    assert wide.get_layer("stem").output.shape == (None, 48, 48, 64)
+    assert 3.9 < wide.count_params() / _build("emotion").count_params() < 4.0
+
+
 def test_only_the_heads_are_float32_in_mixed_precision():
     with precision("mixed_bfloat16"):
         network = _build("traits")

@@ -1,0 +1,137 @@
+"""Teachers: larger networks, each of which tells of faces that it was not fitted to.
+
+Labels are noisy: ten voters, an estimated age. A network that is asked about faces that it was fitted to says
+little more than their labels; asked about others, it says what such faces usually are. So each of FOLDS
+networks leaves out one part of the faces, and tells of that part alone (cross-fitting; Dao et al. 2021,
+"Knowledge Distillation as Semiparametric Inference"). A shipped network then learns from both.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+from keras import layers
+
+from inference.decoding import sigmoid, softmax
+from training import experiment
+from training.duplicates import groups, near_copies
+from training.experiment import Located
+from training.fitting import claim, fit
+from training.networks import precision, residual
+from training.tasks import TASKS, Task
+
+FOLDS = 4
+WIDTH = 2  # times the channels of the network that is shipped, so four times its parameters
+PEAK_RATE = 0.1  # of learning from new weights on
+
+
+def teach(
+    name: str, faces: Located, epochs: int, augmentation: str, seed: int, folder: Path, processes: int = 0
+) -> None:
+    """Fit teachers of one of TASKS, side by side, as they can share crops; stopped, they are gone on with.
+
+    Writes folder/said.npz: the names of the faces and, by head, the probabilities that the teacher says who
+    has not seen the face, (n, 7) for emotion, (n, 1) of a woman for gender, (n, 117) years for age.
+
+    Args:
+        seed: decides folds, too.
+        processes: of fitting.Crops.
+
+    Raises:
+        ValueError: the folder holds teachers made in another way, or there are fewer photos than folds.
+        FloatingPointError: the loss is infinite or not a number.
+    """
+    task = TASKS[name]
+    settings = {"task": name, "epochs": epochs, "augmentation": augmentation, "seed": seed}
+    claim(folder, settings | {"folds": FOLDS, "width": WIDTH, "names": experiment.pictures(faces)})
+    if (folder / "said.npz").exists():
+        return
+    fold_of = folds(faces[0].images, seed)
+    keras.utils.set_random_seed(seed)
+    with precision("mixed_bfloat16"):
+        networks = [
+            residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks, width=WIDTH)
+            for _ in range(FOLDS)
+        ]
+        team = _beside(networks, task)
+    targets, weights = task.targets(faces[0].labels), task.weights(faces[0].labels)
+    outputs = {_output(head, fold): (head, fold) for fold in range(FOLDS) for head in task.heads}
+    crops = experiment.crops(
+        task,
+        faces,
+        {output: weights * (fold_of != fold) for output, (_, fold) in outputs.items()},
+        augmentation,
+        seed,
+        {output: targets[head] for output, (head, _) in outputs.items()},
+        processes=processes,
+    )
+    losses = {output: task.losses[head] for output, (head, _) in outputs.items()}
+    fit(team, crops, None, losses, {}, epochs, folder, PEAK_RATE)
+    said = {head: np.zeros((len(faces[0]), size), np.float32) for head, size in task.heads.items()}
+    for fold, network in enumerate(networks):
+        unseen = fold_of == fold
+        logits = experiment.logits(network, task, (faces[0].take(unseen), faces[1][unseen]))
+        for head in task.heads:
+            said[head][unseen] = (sigmoid if head == "gender" else softmax)(logits[head])
+    np.savez(folder / "said.npz", names=faces[0].names, **said)
+
+
+def folds(images: Sequence[np.ndarray], seed: int) -> np.ndarray:
+    """(n,) int, 0 to FOLDS - 1: the part that each picture is in, copies of one photo in the same.
+
+    Raises:
+        ValueError: there are too few photos.
+    """
+    photo = groups(near_copies(images), len(images))
+    count = photo.max() + 1
+    if count < FOLDS:
+        raise ValueError(f"too few photos for {FOLDS} teachers")
+    return (np.random.default_rng(seed).permutation(count) % FOLDS)[photo]
+
+
+def taught(task: Task, faces: Located, folders: Sequence[Path], share: float) -> dict[str, np.ndarray]:
+    """Targets by head: a share of what all teachers say on average, and the rest labels.
+
+    Raises:
+        FileNotFoundError: one of the folders has no finished teachers.
+        ValueError: teachers say nothing of some of the faces, or of what the task tells.
+    """
+    names = faces[0].names
+    told = []
+    for folder in folders:
+        if not (folder / "said.npz").exists():
+            raise FileNotFoundError(f"no finished teachers in {folder}")
+        with np.load(folder / "said.npz") as said:
+            if not np.isin(names, said["names"]).all() or not said.keys() >= task.heads.keys():
+                raise ValueError(f"the teachers in {folder} were fitted to other faces")
+            order = np.argsort(said["names"])
+            rows = order[np.searchsorted(said["names"], names, sorter=order)]
+            told.append({head: said[head][rows] for head in task.heads})
+    labels = task.targets(faces[0].labels)
+    return {
+        head: share * np.mean([said[head] for said in told], axis=0) + (1 - share) * labels[head]
+        for head in task.heads
+    }
+
+
+def described(folder: Path) -> dict:
+    """How the teachers in a folder were made: their epochs, augmentation and seed."""
+    settings = json.loads((folder / "settings.json").read_text())
+    return {key: settings[key] for key in ("epochs", "augmentation", "seed")}
+
+
+def _beside(networks: list[keras.Model], task: Task) -> keras.Model:
+    """One model of several networks that see the same crops."""
+    crop = layers.Input(networks[0].input_shape[1:], name="crop")
+    outputs = {}
+    for fold, network in enumerate(networks):
+        for head, logits in zip(task.heads, keras.tree.flatten(network(crop)), strict=True):
+            name = _output(head, fold)
+            outputs[name] = layers.Identity(name=name, dtype="float32")(logits)
+    return keras.Model(crop, outputs)
+
+
+def _output(head: str, fold: int) -> str:
+    return f"{head}_{fold}"
