@@ -2,6 +2,7 @@
 
     inspect DATASET           what is wrong with a data set, and a list of its clean pictures
     emotion, traits           fit a network that is shipped, into weights/; traits are gender and age
+    average NETWORK DIR...    the mean of models that one line of fits went through
     teachers NETWORK          fit larger networks, for `emotion` and `traits --teachers` to learn from
     evaluate                  measure the models in weights/, and write cards and a report with pictures
     fit TASK                  try: any network of NETWORKS, fitted as the options say, into runs/
@@ -36,7 +37,7 @@ from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
 from training.export import read_records, record_of, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
-from training.networks import blend, grow, precision, residual
+from training.networks import blend, grow, normalize, precision, residual
 from training.tasks import NETWORK_OF, PRECISIONS, TASKS
 from training.teachers import described, taught, teach
 
@@ -48,6 +49,7 @@ PLACES = {  # default and words
     "runs": ("runs", "folder of checkpoints and logs"),
     "report": ("runs/report", "folder of the report"),
 }
+AVERAGED_ON, AVERAGED_BATCHES = "low", 90  # augmentation and number of those that an average is made like
 SHARE = 0.5  # of teachers in what is learnt
 CLEAN = "file of the names of the pictures to fit to, as inspect writes it"
 
@@ -77,11 +79,61 @@ def train(options: argparse.Namespace) -> None:
     valid = experiment.read(task, "valid", options.data)
 
     # Network and training
-    network = _fitted(name, fitted, valid, options)
+    network = serving_copy(_fitted(name, fitted, valid, options), task)
 
     # Evaluate
-    network = serving_copy(network, task)
     fits = _history(name, labelled, options)
+    _ship(name, network, fits, labelled, (fitted, calibration, valid), options.weights)
+
+
+def average(options: argparse.Namespace) -> None:
+    """The mean of models that one line of fits went through, made like a fit's, into `weights`.
+
+    Such models err less together than each (Wortsman et al. 2022, "Model soups"), but not before the
+    statistics of batch normalization are those of the mean (Izmailov et al. 2018).
+    """
+    name = options.network
+    task = TASKS[name]
+    histories = [record_of(next(iter(task.heads)), folder)["trained"]["fits"] for folder in options.models]
+    line = max(histories, key=len)
+    if any(line[: len(history)] != history for history in histories):
+        raise ValueError("only models that one line of fits went through can be averaged")
+
+    # Data
+    labelled = experiment.read(task, "train", options.data)
+    fitted, calibration = experiment.apart(labelled, [None])
+    valid = experiment.read(task, "valid", options.data)
+
+    # Network
+    networks = [keras.saving.load_model(folder / f"{name}.keras", compile=False) for folder in options.models]
+    network = serving_copy(networks[0], task)
+    every = zip(*(one.get_weights() for one in networks), strict=True)
+    network.set_weights([np.mean(weights, axis=0) for weights in every])
+    crops = experiment.crops(task, fitted, None, AVERAGED_ON, options.seed)
+    crops.start_epoch(0)
+    batches = range(min(len(crops), AVERAGED_BATCHES))
+    normalize(network, (crops[batch][0] for batch in batches))
+
+    # Evaluate
+    fits = [*line, {"task": "average", "of": [len(history) for history in histories], "seed": options.seed}]
+    _ship(name, network, fits, labelled, (fitted, calibration, valid), options.weights)
+
+
+def _ship(
+    name: str,
+    network: keras.Model,
+    fits: list[dict],
+    labelled: Located,
+    parts: tuple[Located, Located, Located],
+    weights: Path,
+) -> None:
+    """Calibrate and measure a network in float32, and write it, its records and the cards into `weights`.
+
+    Args:
+        labelled: the faces of `train`.
+        parts: the faces fitted to, those to calibrate on, and `valid`.
+    """
+    task, (fitted, calibration, valid) = TASKS[name], parts
     held_out_logits = experiment.logits(network, task, calibration)
     records = {
         attribute: {
@@ -102,11 +154,11 @@ def train(options: argparse.Namespace) -> None:
         for attribute in task.heads
     }
     measured, _ = _measure(records, network, labelled, valid)
-    options.weights.mkdir(parents=True, exist_ok=True)
-    network.save(options.weights / f"{name}.keras")
+    weights.mkdir(parents=True, exist_ok=True)
+    network.save(weights / f"{name}.keras")
     for record in measured:
-        write_record(record, options.weights)
-    write_cards(options.weights)
+        write_record(record, weights)
+    write_cards(weights)
 
 
 def evaluate(options: argparse.Namespace) -> None:
@@ -234,6 +286,7 @@ def inspect(options: argparse.Namespace) -> None:
 
 COMMANDS = {
     "evaluate": evaluate,
+    "average": average,
     "teachers": teachers,
     "fit": try_fit,
     "search": search,
@@ -358,6 +411,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
         _add_processes(command)
+
+    command = commands.add_parser("average", help="average models that one line of fits went through")
+    command.add_argument("network", choices=SHIPPED)
+    command.add_argument("models", type=Path, nargs="+", help="folders of models and their records")
+    _add_places(command, "data", "weights")
+    command.add_argument("--seed", type=int, default=0)
 
     command = commands.add_parser("teachers", help="fit larger networks to learn from")
     command.add_argument("network", choices=SHIPPED)

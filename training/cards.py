@@ -71,9 +71,10 @@ these sets is in this repository.
 
 DIR holds `fer2013/{{train,valid}}/CLASS/*.png` (or `fer2013/fer2013.csv`) with `fer2013/fer2013new.csv` of
 FER+, and `utkface/{{train,valid}}/*.jpg`. The last command only measures. A stopped run goes on where it was.
-{remark}"""
+{kept}{remark}"""
 
 STRANGE = "**It was fitted to other pictures than `train`, and may have seen some that it is measured on.**"
+KEPT = "FIT8 is a folder with the model that the eighth fit of its card left, and so on.\n"
 REMARK = """\
 A first command makes all fits up to the first of its own name with one seed; those that led to the models
 above had the seeds that their cards tell, and came out alike but not the same.
@@ -97,7 +98,9 @@ def cards(records: dict[str, dict], comparison: dict[str, dict], others: dict[st
     sections += [_comparison(name, compared) for name, compared in comparison.items()]
     sections += [_others(others)] if others else []
     remark = REMARK if any(map(_seeds_differ, records.values())) else ""
-    return "\n".join([INTRODUCTION, *sections, SHARED.format(commands=_commands(records), remark=remark)])
+    commands = _commands(records)
+    kept = KEPT if "FIT" in commands else ""
+    return "\n".join([INTRODUCTION, *sections, SHARED.format(commands=commands, remark=remark, kept=kept)])
 
 
 def _emotion(record: dict) -> str:
@@ -284,6 +287,8 @@ Calibrated on {faces["calibration"]:,} others.{strange}"""
 
 
 def _fit(fit: dict) -> str:
+    if "of" in fit:
+        return f"the mean of what {_numbers(fit)} left"
     made = [f"`{fit['task']}`", f"augmentation `{fit['augmentation']}`", f"seed {fit['seed']}"]
     made += [f"to the faces of `{fit['clean']}`"] if "clean" in fit else []
     made += [f"in {fit['precision']}"] if "precision" in fit else []
@@ -291,6 +296,12 @@ def _fit(fit: dict) -> str:
     made += [f"{fit['share']:.0%} of its targets told by teachers"] if "teachers" in fit else []
     made += [f"{fit['blended']:.0%} of it mixed with what it started from"] if "blended" in fit else []
     return f"{fit['epochs']} epochs ({', '.join(made)})"
+
+
+def _numbers(fit: dict) -> str:
+    """Which fits' models an average is made of."""
+    *most, last = fit["of"]
+    return f"fits {', '.join(map(str, most))} and {last}"
 
 
 def _commands(records: dict[str, dict]) -> str:
@@ -309,6 +320,10 @@ def _commands(records: dict[str, dict]) -> str:
             options |= _lesson(network, fit)
             lines += _teachers(network, fit, lines)
             lines.append(f"    python -m training {network}{_options(options)}")
+        for fit in (fit for fit in trained["fits"] if "of" in fit):
+            options = {"data": "DIR", "seed": fit["seed"]}
+            kept = " ".join(f"FIT{number}" for number in fit["of"])
+            lines.append(f"    python -m training average {network} {kept}{_options(options)}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """The network: one small residual design, in several depths, sizes of input and heads."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -92,6 +92,18 @@ def blend(network: keras.Model, path: Path, share: float) -> None:
     other = keras.saving.load_model(path, compile=False)
     pairs = zip(network.get_weights(), other.get_weights(), strict=True)
     network.set_weights([share * one + (1 - share) * two for one, two in pairs])
+
+
+def normalize(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
+    """Estimate the statistics of batch normalization anew, as the mean over batches of standardized crops."""
+    norms = [layer for layer in network.layers if isinstance(layer, layers.BatchNormalization)]
+    momenta = [norm.momentum for norm in norms]
+    for number, batch in enumerate(batches):
+        for norm in norms:
+            norm.momentum = number / (number + 1)
+        network(batch, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
 
 
 def name_of(heads: dict[str, int]) -> str:

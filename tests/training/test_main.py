@@ -204,6 +204,28 @@ def test_a_fit_starts_from_models_that_are_there(place):
         np.testing.assert_allclose(middle, 0.75 * begin + 0.25 * end, atol=1e-6)
 
 
+def test_models_of_one_line_are_averaged(place, tmp_path):
+    elsewhere = ("--runs", str(tmp_path), "--weights", str(tmp_path / "later"))
+    main(["emotion", "--start", "weights", "--epochs", "1", *elsewhere, *FIT])
+    mean = str(tmp_path / "mean")
+    main(["average", "emotion", "weights", str(tmp_path / "later"), "--data", "data", "--weights", mean])
+    record = json.loads((tmp_path / "mean/emotion.json").read_text())
+    assert record["trained"]["fits"][-1] == {"task": "average", "of": [2, 3], "seed": 0}
+    assert len(record["trained"]["fits"]) == 4
+    assert record["valid"]["accuracy"]["share"] > 0.6
+    folders = (Path("weights"), tmp_path / "later", tmp_path / "mean")
+    networks = [keras.saving.load_model(folder / "emotion.keras", compile=False) for folder in folders]
+    one, other, averaged = ([np.array(x) for x in network.trainable_variables] for network in networks)
+    for first, second, middle in zip(one, other, averaged, strict=True):
+        np.testing.assert_allclose(middle, (first + second) / 2, atol=1e-6)
+    stray = tmp_path / "stray"
+    shutil.copytree("weights", stray)
+    record["trained"]["fits"] = [*record["trained"]["fits"][:1], {"task": "emotion", "epochs": 99}]
+    (stray / "emotion.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="one line of fits"):
+        main(["average", "emotion", "weights", str(stray), "--weights", mean])
+
+
 def test_a_model_learns_what_its_teachers_say(place, tmp_path, monkeypatch):
     monkeypatch.setattr(teachers, "FOLDS", 2)
     monkeypatch.setattr(teachers, "WIDTH", 1)
@@ -287,6 +309,7 @@ def test_a_fit_never_goes_on_under_other_settings(place):
         ["traits", "--blend", "0"],
         ["traits", "--share", "1.5"],
         ["teachers", "gender"],
+        ["average", "traits"],
         ["traits", "--augmentation", "huge"],
         ["evaluate", "--epochs", "3"],
     ],

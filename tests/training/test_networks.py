@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from training.networks import grow, precision, residual
+from training.networks import grow, normalize, precision, residual
 from training.tasks import TASKS
 
 # Keras reads its variables in a way that NumPy 2 deprecates.
@@ -71,3 +71,18 @@ def test_a_network_grows_to_larger_crops():
     grow(grown, start)
     np.testing.assert_array_equal(grown.get_layer("stem").kernel, start.get_layer("stem").kernel)
     assert grown.input_shape == (None, 96, 96, 3)
+
+
+def test_statistics_are_those_of_the_batches_and_nothing_else_changes():
+    network = residual(48, 1, {"emotion": 7}, 1, blocks=(1, 1, 1))
+    before = [weight.numpy() for weight in network.trainable_variables]
+    batches = np.random.default_rng(0).normal(3, 2, (3, 8, 48, 48, 1)).astype(np.float32)
+    normalize(network, batches)
+    stem = keras.Model(network.input, network.get_layer("stem").output)
+    seen = np.stack([stem(batch).numpy() for batch in batches])  # of (batch, face, row, column, channel)
+    norm = network.get_layer("stem_norm")
+    np.testing.assert_allclose(norm.moving_mean, seen.mean(axis=(0, 1, 2, 3)), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(norm.moving_variance, seen.var(axis=(1, 2, 3)).mean(axis=0), rtol=1e-3)
+    for one, other in zip(before, network.trainable_variables, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert norm.momentum == 0.9
