@@ -293,7 +293,11 @@ def _fit(fit: dict) -> str:
     made += [f"to the faces of `{fit['clean']}`"] if "clean" in fit else []
     made += [f"in {fit['precision']}"] if "precision" in fit else []
     made += [f"on {fit['backend']}"] if "backend" in fit else []
-    made += [f"{fit['share']:.0%} of its targets told by teachers"] if "teachers" in fit else []
+    made += (
+        [f"{fit['share']:.0%} of its targets from larger networks that had not seen the face"]
+        if "teachers" in fit
+        else []
+    )
     made += [f"{fit['blended']:.0%} of it mixed with what it started from"] if "blended" in fit else []
     return f"{fit['epochs']} epochs ({', '.join(made)})"
 

@@ -179,7 +179,7 @@ def test_the_commands_that_make_them_are_told(records):
     assert "seed 5, to the faces of `clean.txt`, in float32" in text
     assert "then the mean of what fits 3, 4 and 6 left;" in text
     assert "FIT8 is a folder" in text
-    assert "seed 6, on jax, 50% of its targets told by teachers" in text
+    assert "seed 6, on jax, 50% of its targets from larger networks that had not seen the face" in text
     assert "one seed" in text  # the first fit, `base`, had another than the one that this command gives it
 
 
