@@ -38,7 +38,7 @@ from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, r
 from training.export import read_records, record_of, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
 from training.networks import blend, grow, normalize, precision, residual
-from training.tasks import NETWORK_OF, PRECISIONS, TASKS
+from training.tasks import NETWORK_OF, PRECISIONS, TASKS, Task
 from training.teachers import described, taught, teach
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
@@ -74,16 +74,14 @@ def train(options: argparse.Namespace) -> None:
         raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
 
     # Data
-    labelled = experiment.read(task, "train", options.data)
-    fitted, calibration = experiment.apart(labelled, [options.clean])
-    valid = experiment.read(task, "valid", options.data)
+    labelled, parts = _data(task, options.data, options.clean)
+    fitted, _, valid = parts
 
     # Network and training
     network = serving_copy(_fitted(name, fitted, valid, options), task)
 
     # Evaluate
-    fits = _history(name, labelled, options)
-    _ship(name, network, fits, labelled, (fitted, calibration, valid), options.weights)
+    _ship(name, network, _history(name, labelled, options), labelled, parts, options.weights)
 
 
 def average(options: argparse.Namespace) -> None:
@@ -100,23 +98,29 @@ def average(options: argparse.Namespace) -> None:
         raise ValueError("only models that one line of fits went through can be averaged")
 
     # Data
-    labelled = experiment.read(task, "train", options.data)
-    fitted, calibration = experiment.apart(labelled, [None])
-    valid = experiment.read(task, "valid", options.data)
+    labelled, parts = _data(task, options.data)
 
     # Network
     networks = [keras.saving.load_model(folder / f"{name}.keras", compile=False) for folder in options.models]
     network = serving_copy(networks[0], task)
     every = zip(*(one.get_weights() for one in networks), strict=True)
     network.set_weights([np.mean(weights, axis=0) for weights in every])
-    crops = experiment.crops(task, fitted, None, AVERAGED_ON, options.seed)
+    crops = experiment.crops(task, parts[0], None, AVERAGED_ON, options.seed)
     crops.start_epoch(0)
     batches = range(min(len(crops), AVERAGED_BATCHES))
     normalize(network, (crops[batch][0] for batch in batches))
 
     # Evaluate
     fits = [*line, {"task": "average", "of": [len(history) for history in histories], "seed": options.seed}]
-    _ship(name, network, fits, labelled, (fitted, calibration, valid), options.weights)
+    _ship(name, network, fits, labelled, parts, options.weights)
+
+
+def _data(
+    task: Task, data: Path, clean: str | None = None
+) -> tuple[Located, tuple[Located, Located, Located]]:
+    """The faces of `train`; and those of them to fit to, those to calibrate on, and `valid`."""
+    labelled = experiment.read(task, "train", data)
+    return labelled, (*experiment.apart(labelled, [clean]), experiment.read(task, "valid", data))
 
 
 def _ship(
@@ -130,8 +134,7 @@ def _ship(
     """Calibrate and measure a network in float32, and write it, its records and the cards into `weights`.
 
     Args:
-        labelled: the faces of `train`.
-        parts: the faces fitted to, those to calibrate on, and `valid`.
+        labelled, parts: of _data.
     """
     task, (fitted, calibration, valid) = TASKS[name], parts
     held_out_logits = experiment.logits(network, task, calibration)

@@ -98,9 +98,9 @@ def cards(records: dict[str, dict], comparison: dict[str, dict], others: dict[st
     sections += [_comparison(name, compared) for name, compared in comparison.items()]
     sections += [_others(others)] if others else []
     remark = REMARK if any(map(_seeds_differ, records.values())) else ""
-    commands = _commands(records)
-    kept = KEPT if "FIT" in commands else ""
-    return "\n".join([INTRODUCTION, *sections, SHARED.format(commands=commands, remark=remark, kept=kept)])
+    averaged = any("of" in fit for record in records.values() for fit in record["trained"]["fits"])
+    shared = SHARED.format(commands=_commands(records), kept=KEPT if averaged else "", remark=remark)
+    return "\n".join([INTRODUCTION, *sections, shared])
 
 
 def _emotion(record: dict) -> str:

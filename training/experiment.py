@@ -280,7 +280,12 @@ class Voter:
             logits = vote(self._name, [share for _, share in self._members], said)
         else:
             logits = logits_of(self._network, self._task)
-        return (sigmoid if self._name == "gender" else softmax)(logits, self._temperature)
+        return probabilities(self._name, logits, self._temperature)
+
+
+def probabilities(name: str, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+    """(n, classes) for emotion, (n, 1) of a woman for gender, (n, 117) years for age; float64."""
+    return (sigmoid if name == "gender" else softmax)(logits, temperature)
 
 
 def restyle(crops: np.ndarray, task: Task) -> np.ndarray:

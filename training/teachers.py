@@ -14,13 +14,12 @@ import keras
 import numpy as np
 from keras import layers
 
-from inference.decoding import sigmoid, softmax
 from training import experiment
 from training.duplicates import groups, near_copies
 from training.experiment import Located
 from training.fitting import claim, fit
 from training.networks import precision, residual
-from training.tasks import TASKS, Task
+from training.tasks import PRECISIONS, TASKS, Task
 
 FOLDS = 4
 WIDTH = 2  # times the channels of the network that is shipped, so four times its parameters
@@ -50,7 +49,7 @@ def teach(
         return
     fold_of = folds(faces[0].images, seed)
     keras.utils.set_random_seed(seed)
-    with precision("mixed_bfloat16"):
+    with precision(PRECISIONS[0]):
         networks = [
             residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks, width=WIDTH)
             for _ in range(FOLDS)
@@ -74,7 +73,7 @@ def teach(
         unseen = fold_of == fold
         logits = experiment.logits(network, task, (faces[0].take(unseen), faces[1][unseen]))
         for head in task.heads:
-            said[head][unseen] = (sigmoid if head == "gender" else softmax)(logits[head])
+            said[head][unseen] = experiment.probabilities(head, logits[head])
     np.savez(folder / "said.npz", names=faces[0].names, **said)
 
 
@@ -104,10 +103,11 @@ def taught(task: Task, faces: Located, folders: Sequence[Path], share: float) ->
         if not (folder / "said.npz").exists():
             raise FileNotFoundError(f"no finished teachers in {folder}")
         with np.load(folder / "said.npz") as said:
-            if not np.isin(names, said["names"]).all() or not said.keys() >= task.heads.keys():
+            known = said["names"]  # read from the file each time that it is asked for
+            if not np.isin(names, known).all() or not said.keys() >= task.heads.keys():
                 raise ValueError(f"the teachers in {folder} were fitted to other faces")
-            order = np.argsort(said["names"])
-            rows = order[np.searchsorted(said["names"], names, sorter=order)]
+            order = np.argsort(known)
+            rows = order[np.searchsorted(known, names, sorter=order)]
             told.append({head: said[head][rows] for head in task.heads})
     labels = task.targets(faces[0].labels)
     return {
