@@ -92,6 +92,8 @@ def average(options: argparse.Namespace) -> None:
     """
     name = options.network
     task = TASKS[name]
+    if len(options.models) < 2:
+        raise ValueError("an average is of two models or more")
     histories = [record_of(next(iter(task.heads)), folder)["trained"]["fits"] for folder in options.models]
     line = max(histories, key=len)
     if any(line[: len(history)] != history for history in histories):
@@ -320,7 +322,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         raise FileNotFoundError(f"no {name}.keras in {start}")
     fits = record_of(next(iter(task.heads)), start)["trained"]["fits"] if start else []
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
-    made |= _lesson(options) | _elsewhere()
+    made |= _lesson(options) | {"backend": keras.backend.backend()}
     claim(folder, settings | made | {"names": experiment.pictures(faces)})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")

@@ -315,8 +315,14 @@ def _commands(records: dict[str, dict]) -> str:
     lines = []
     for network, trained in networks.items():
         usual = {"epochs": TASKS[network].epochs, "augmentation": TASKS[network].augmentation}
-        for number, fit in enumerate(fit for fit in trained["fits"] if fit["task"] == network):
+        number = 0
+        for fit in trained["fits"]:
             options = {"data": "DIR", "seed": fit["seed"]}
+            if "of" in fit:
+                kept = " ".join(f"FIT{number}" for number in fit["of"])
+                lines.append(f"    python -m training average {network} {kept}{_options(options)}")
+            if fit["task"] != network:
+                continue
             options |= {"start": "weights", "runs": f"runs/again-{number}"} if number else {}
             options |= {key: fit[key] for key, value in usual.items() if fit[key] != value}
             options |= {key: fit[key] for key in ("clean", "precision") if key in fit}
@@ -324,10 +330,7 @@ def _commands(records: dict[str, dict]) -> str:
             options |= _lesson(network, fit)
             lines += _teachers(network, fit, lines)
             lines.append(f"    python -m training {network}{_options(options)}")
-        for fit in (fit for fit in trained["fits"] if "of" in fit):
-            options = {"data": "DIR", "seed": fit["seed"]}
-            kept = " ".join(f"FIT{number}" for number in fit["of"])
-            lines.append(f"    python -m training average {network} {kept}{_options(options)}")
+            number += 1
     return "\n".join(lines)
 
 

@@ -52,6 +52,21 @@ def groups(pairs: np.ndarray, count: int) -> np.ndarray:
     return connected_components(links, directed=False)[1]
 
 
+def folds(group_of: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """(n,) int, 0 to count - 1: the fold that each picture is in, those of one group in the same.
+
+    Args:
+        group_of: (n,) the number of each picture's group, as of `groups`.
+
+    Raises:
+        ValueError: there are fewer groups than folds.
+    """
+    total = group_of.max() + 1
+    if total < count:
+        raise ValueError(f"too few persons or photos for {count} folds")
+    return (np.random.default_rng(seed).permutation(total) % count)[group_of]
+
+
 def _likeness(rows: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
     """(rows, thumbnails) correlations, with the picture or its mirror image, whichever is more alike."""
     mirrored = rows.reshape(-1, THUMBNAIL, THUMBNAIL)[:, :, ::-1].reshape(rows.shape)

@@ -18,7 +18,7 @@ from training.augmentation import LEVELS
 from training.baselines import BACKBONES, BASELINES, transfer
 from training.data import Faces, clean, dataset, locate, soften
 from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
-from training.fitting import WEIGHT_DECAY, Crops, Taught, claim, digest, fit
+from training.fitting import WEIGHT_DECAY, Crops, Taught, check_average, claim, digest, fit
 from training.networks import AGES, grow, precision, residual
 from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, rarity
 
@@ -152,8 +152,6 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     keras.utils.set_random_seed(recipe.seed)  # not before, as the detector that finds landmarks draws, too
     with precision(recipe.precision):
         network = build(recipe, task)
-    # Not before, as what is refused must leave the folder to the recipe that is meant.
-    claim(folder, settings | {"names": pictures(fitted)})
     rare = rarity(kinds(recipe.task, fitted[0].labels))
     batches = crops(
         task,
@@ -165,6 +163,10 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
         mixup=recipe.mixup,
         processes=processes,
     )
+    if recipe.average:
+        check_average(recipe.average, recipe.epochs * len(batches))
+    # Not before, as what is refused must leave the folder to the recipe that is meant.
+    claim(folder, settings | {"names": pictures(fitted)})
     if recipe.teacher:
         batches = Taught(batches, Voter(Path(recipe.teacher)).of_crops, TEACHING, workers=max(2, processes))
     fit(

@@ -50,7 +50,7 @@ class Crops(keras.utils.PyDataset):
         Args:
             landmarks: (n, 5, 2) float32, pixels.
             targets: an array of n rows, or a dictionary of them by head.
-            weights: (n,) float32, of each face in the loss; or a dictionary of them by head.
+            weights: (n,) float32, of each face in the loss; or by head, if none are mixed.
             side, channels: of the crop.
             augmentation: a key of LEVELS; None keeps order and pictures as they are, to measure on.
             draw: (n,) float, how often each face is to be drawn; else each is once an epoch.
@@ -58,7 +58,12 @@ class Crops(keras.utils.PyDataset):
                 2018); 0 mixes none.
             processes: that cut the crops, so that a GPU need not wait for threads of one process; 0 is none.
             options: of PyDataset, such as `workers`, threads.
+
+        Raises:
+            ValueError: faces are to be mixed that weigh differently by head.
         """
+        if mixup and isinstance(weights, dict):
+            raise ValueError("faces that weigh differently by head can't be mixed")
         super().__init__(**options | ({"workers": processes} if processes else {}))
         self._faces, self._landmarks, self._targets, self._weights = faces, landmarks, targets, weights
         self._side, self._channels = side, channels
@@ -349,21 +354,14 @@ def fit(
         schedule: "one-cycle" rises and falls once, "plateau" falls when the loss no longer does.
         weight_decay: decoupled L2 (Loshchilov and Hutter 2019).
         patience: stop after so many epochs without a better loss, and take the weights of the best.
-        average: momentum of an exponential moving average of the weights, which is taken at the end; not
-            together with `patience`.
+        average: momentum of an exponential moving average of the weights, which is taken at the end, as
+            check_average allows; not together with `patience`.
 
     Raises:
         FloatingPointError: the loss is infinite or not a number.
-        ValueError: the average would reach back to where little was learnt.
     """
-    steps = epochs * len(crops)
-    if average is not None and 1 / (1 - average) > LONGEST_AVERAGE * steps:
-        raise ValueError(
-            f"an average of {average} reaches back {1 / (1 - average):.0f} steps, of a fit of {steps}:"
-            f" at most {1 - 1 / max(LONGEST_AVERAGE * steps, 1):.4f}"
-        )
     optimizer = keras.optimizers.SGD(
-        _one_cycle(peak_rate, steps) if schedule == "one-cycle" else peak_rate,
+        _one_cycle(peak_rate, epochs * len(crops)) if schedule == "one-cycle" else peak_rate,
         momentum=MOMENTUM,
         nesterov=True,
         weight_decay=weight_decay,
@@ -404,6 +402,24 @@ def fit(
             valid.close()
     if patience:
         model.load_weights(best)
+
+
+def check_average(average: float, steps: int) -> None:
+    """Refuse a moving average that would reach back to where little was learnt.
+
+    Args:
+        average: its momentum.
+        steps: of the whole fit.
+
+    Raises:
+        ValueError: it does.
+    """
+    reach = 1 / (1 - average)
+    if reach > LONGEST_AVERAGE * steps:
+        raise ValueError(
+            f"an average of {average} reaches back {reach:.0f} steps, of a fit of {steps}:"
+            f" at most {1 - 1 / max(LONGEST_AVERAGE * steps, 1):.4f}"
+        )
 
 
 def _one_cycle(peak_rate: float, steps: int) -> keras.optimizers.schedules.LearningRateSchedule:

@@ -18,7 +18,7 @@ from inference.decoding import age_quantile, sigmoid, softmax
 from training import classes
 from training.cards import table
 from training.data import Faces, dataset, ferplus_table, locate, seen, slug, unique_majority
-from training.duplicates import exact_copies, groups, near_copies
+from training.duplicates import exact_copies, folds, groups, near_copies
 from training.evaluation import AGE_BANDS, GENDERS, band_names
 from training.experiment import LABELS, Located, Recipe, answers, build, crops, kinds, pictures, task_of
 from training.fitting import claim, fit
@@ -110,7 +110,8 @@ def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "resi
     for task in (task for task in source.tasks if epochs and LABELS[task] in faces.labels):
         merged = {"classes": source.classes} if task == "emotion" else {}
         recipe = Recipe(task, network, dataset=name, epochs=epochs, **merged)
-        said = _out_of_fold(recipe, (faces, landmarks), _with_persons(faces, pairs), folder)
+        fold_of = folds(_with_persons(faces, pairs), FOLDS, seed=0)
+        said = _out_of_fold(recipe, (faces, landmarks), fold_of, folder)
         findings += _doubtful(task, faces, splits, said)
         doubted.append(task)
         report = _write(faces, splits, findings, doubted, folder)
@@ -225,25 +226,20 @@ def _differ(labels: dict[str, np.ndarray], rows: np.ndarray) -> str:
     return ", ".join(differences)
 
 
-def _out_of_fold(recipe: Recipe, located: Located, together: np.ndarray, folder: Path) -> np.ndarray:
+def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: Path) -> np.ndarray:
     """What networks that were fitted to other pictures say of each.
 
     Args:
-        together: (n,) numbers of groups, from 0, each of which is in one fold.
+        fold_of: (n,) int, 0 to FOLDS - 1.
 
     Returns:
         (n, classes) probabilities for emotion, (n, 2) for gender, (n, 117) for age.
-
-    Raises:
-        ValueError: there are fewer groups than folds.
     """
-    if together.max() + 1 < FOLDS:
-        raise ValueError(f"too few persons or photos for {FOLDS} folds: --epochs 0 doubts no label")
     faces, landmarks = located
     name, task = recipe.task, task_of(recipe)
     said = None
     for fold in range(FOLDS):
-        inside = together % FOLDS == fold
+        inside = fold_of == fold
         path = folder / f"{name}-{fold}"
         others = faces.take(~inside), landmarks[~inside]
         claim(path, asdict(recipe) | {"names": pictures(others)})

@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers
 
 from training import experiment
-from training.duplicates import groups, near_copies
+from training.duplicates import folds, groups, near_copies
 from training.experiment import Located
 from training.fitting import claim, fit
 from training.networks import precision, residual
@@ -47,7 +47,8 @@ def teach(
     claim(folder, settings | {"folds": FOLDS, "width": WIDTH, "names": experiment.pictures(faces)})
     if (folder / "said.npz").exists():
         return
-    fold_of = folds(faces[0].images, seed)
+    photo_of = groups(near_copies(faces[0].images), len(faces[0]))
+    fold_of = folds(photo_of, FOLDS, seed)
     keras.utils.set_random_seed(seed)
     with precision(PRECISIONS[0]):
         networks = [
@@ -75,19 +76,6 @@ def teach(
         for head in task.heads:
             said[head][unseen] = experiment.probabilities(head, logits[head])
     np.savez(folder / "said.npz", names=faces[0].names, **said)
-
-
-def folds(images: Sequence[np.ndarray], seed: int) -> np.ndarray:
-    """(n,) int, 0 to FOLDS - 1: the part that each picture is in, copies of one photo in the same.
-
-    Raises:
-        ValueError: there are too few photos.
-    """
-    photo = groups(near_copies(images), len(images))
-    count = photo.max() + 1
-    if count < FOLDS:
-        raise ValueError(f"too few photos for {FOLDS} teachers")
-    return (np.random.default_rng(seed).permutation(count) % FOLDS)[photo]
 
 
 def taught(task: Task, faces: Located, folders: Sequence[Path], share: float) -> dict[str, np.ndarray]:

@@ -2,8 +2,9 @@ import time
 
 import cv2
 import numpy as np
+import pytest
 
-from training.duplicates import copied, exact_copies, groups, near_copies
+from training.duplicates import copied, exact_copies, folds, groups, near_copies
 
 
 def _pictures(count, side=48, seed=0):
@@ -69,3 +70,13 @@ def test_copies_of_copies_are_one_group():
     assert numbers[0] == numbers[2] == numbers[4]
     assert numbers[3] == numbers[5]
     assert len(set(groups(np.zeros((0, 2), int), 3).tolist())) == 3
+
+
+def test_a_group_is_in_one_fold():
+    group_of = np.tile(np.arange(41), 2)
+    parts = folds(group_of, 2, seed=0)
+    assert parts[:41].tolist() == parts[41:].tolist()
+    assert sorted(np.bincount(parts[:41])) == [20, 21]
+    assert parts.tolist() != folds(group_of, 2, seed=1).tolist()
+    with pytest.raises(ValueError, match="too few persons or photos for 3 folds"):
+        folds(np.array([0, 0, 1, 1]), 3, seed=0)

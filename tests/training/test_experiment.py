@@ -100,6 +100,12 @@ def test_a_finished_fit_is_only_read(place, members):
         run(Recipe("emotion", **SMALL, mixup=0.2), place / "nowhere", folder)
 
 
+def test_a_refused_fit_leaves_its_folder_to_another(place, tmp_path):
+    with pytest.raises(ValueError, match="reaches back"):
+        run(Recipe("emotion", **SMALL, average=0.999), place / "data", tmp_path / "fit")
+    assert not (tmp_path / "fit").exists()
+
+
 @pytest.mark.parametrize("draws", [0, 3])
 def test_the_seed_alone_decides_how_a_fit_begins(place, monkeypatch, draws):
     """The detector, where landmarks are still to be found, draws random numbers, too."""

@@ -11,7 +11,7 @@ import pytest
 
 from training import fitting
 from training.data import Faces
-from training.fitting import BATCH, Crops, Taught, claim, fit, reductions
+from training.fitting import BATCH, Crops, Taught, check_average, claim, fit, reductions
 
 # Keras reads its variables in a way that NumPy 2 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -149,6 +149,13 @@ def test_each_epoch_holds_every_face_in_its_own_order_and_fills_its_last_batch(m
         assert sorted(rows[:COUNT]) == list(range(COUNT))
         assert rows[COUNT:] == rows[: STEPS * BATCH - COUNT]
     assert seen[0] != seen[1]
+
+
+def test_faces_that_weigh_differently_by_head_are_not_mixed(make_faces):
+    faces, landmarks = make_faces(4, 0)
+    targets = {"age": np.zeros((4, 1), np.float32)}
+    with pytest.raises(ValueError, match="can't be mixed"):
+        Crops(faces, landmarks, targets, {"age": np.ones(4, np.float32)}, 24, 1, "low", 0, mixup=0.4)
 
 
 def test_processes_cut_the_crops_that_threads_would(make_faces):
@@ -423,10 +430,11 @@ def test_averaged_weights_are_taken_at_the_end_and_when_loaded(make_faces, tmp_p
         np.testing.assert_array_equal(one, other)
 
 
-def test_an_average_that_reaches_back_too_far_is_refused(make_faces, tmp_path):
+def test_an_average_that_reaches_back_too_far_is_refused():
     """Keras's begins with the weights of the first step, of which 0.9 to the power of 16 would be left."""
+    check_average(0.6875, 16)
     with pytest.raises(ValueError, match=r"reaches back 10 steps, of a fit of 16: at most 0.6875"):
-        _fit(make_faces, tmp_path, fitting={"average": 0.9})
+        check_average(0.9, 16)
 
 
 def _not_a_number(truth, answer):

@@ -222,6 +222,8 @@ def test_models_of_one_line_are_averaged(place, tmp_path):
     shutil.copytree("weights", stray)
     record["trained"]["fits"] = [*record["trained"]["fits"][:1], {"task": "emotion", "epochs": 99}]
     (stray / "emotion.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="two models"):
+        main(["average", "emotion", "weights", "--weights", mean])
     with pytest.raises(ValueError, match="one line of fits"):
         main(["average", "emotion", "weights", str(stray), "--weights", mean])
 

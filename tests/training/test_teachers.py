@@ -7,8 +7,9 @@ import pytest
 
 from inference.faces import EMOTIONS
 from training import teachers
+from training.duplicates import folds
 from training.tasks import TASKS
-from training.teachers import described, folds, taught, teach
+from training.teachers import described, taught, teach
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
@@ -29,7 +30,7 @@ def test_each_face_is_told_of_by_a_teacher_that_has_not_seen_it(make_faces, tmp_
     # Pictures made to show the same are about the same, so that whole classes would be in one part.
     monkeypatch.setattr(teachers, "near_copies", lambda images: np.zeros((0, 2), int))
     faces, landmarks = make_faces(280, 0)
-    part = folds(faces.images, 3)
+    part = folds(np.arange(280), 2, 3)
     truth = faces.labels["original"]
     shown = np.where(part == 0, (truth + 1) % len(EMOTIONS), truth)  # one part is labelled wrongly throughout
     faces.labels["votes"] = np.eye(len(EMOTIONS), dtype=np.float32)[shown]
@@ -54,16 +55,6 @@ def test_teachers_of_age_and_gender_tell_both_and_are_made_once(make_faces, tmp_
     assert described(tmp_path) == {"epochs": 1, "augmentation": "none", "seed": 0}
     with pytest.raises(ValueError, match="epochs 1, not 2"):
         teach("traits", located, 2, "none", 0, tmp_path)
-
-
-def test_copies_of_a_photo_are_in_one_part():
-    images = list(np.random.default_rng(0).integers(0, 256, (40, 48, 48), np.uint8))
-    parts = folds([*images, *(image[:, ::-1] for image in images)], 0)
-    assert parts[:40].tolist() == parts[40:].tolist()
-    assert sorted(np.bincount(parts[:40])) == [20, 20]
-    assert parts.tolist() != folds([*images, *images], 1).tolist()
-    with pytest.raises(ValueError, match="too few photos"):
-        folds(images[:1] * 5, 0)
 
 
 def _write_said(folder, names, **said):
