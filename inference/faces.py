@@ -92,11 +92,16 @@ class Gender:
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """Years; the truth lies in [low, high] for about 80 % of the faces of the validation data."""
+    """Years, and between which two the truth is likely to lie."""
 
     years: float
     low: float
     high: float
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """The whole years that are told, which are set to hold the true age of about 80 % of faces."""
+        return max(0, round(self.low)), max(1, round(self.high))
 
     def to_dict(self) -> dict[str, float]:
         return {name: round(getattr(self, name), 1) for name in self.__slots__}

@@ -11,7 +11,8 @@ def describe(face: Face) -> str:
     """One line with its doubts, such as `happy 93 %, woman 98 %, about 31 (26-37)`."""
     emotion = f"{face.emotion.label} {percent(face.emotion.probability)}"
     gender = f"{noun(face.gender, face.age)} {percent(face.gender.probability)}"
-    age = f"about {years(face.age)} ({round(max(0, face.age.low))}-{max(1, round(face.age.high))})"
+    low, high = face.age.range
+    age = f"about {years(face.age)} ({low}-{high})"
     return f"{emotion}, {gender}, {age}"
 
 

@@ -194,7 +194,7 @@ def _age(record: dict) -> str:
 {_making(record)}
 
 Learns a distribution over the years 0 to 116. The age told is its median. The range leaves out
-{record["calibration"]["tail"]:.1%} on each side, so that it holds the true age of about 80 % of faces.
+{record["calibration"]["tail"]:.1%} on each side, so that in whole years, as it is told, it holds the true age of about 80 % of faces.
 
 | figure | value |
 |---|---|
@@ -204,8 +204,8 @@ Learns a distribution over the years 0 to 116. The age told is its median. The r
 | median error | {valid["all"]["median"]:.2f} years |
 | within 5 years | {_percent(valid["within_5_years"])} |
 | right band of 0-20, 21-40, 41-60, 61-80, 81+ years | {_percent(valid["band_accuracy"])} |
-| true age inside the range | {valid["all"]["inside"]:.1%} |
-| mean width of the range | {valid["all"]["width"]:.1f} years |
+| true age inside the range told | {valid["all"]["inside"]:.1%} |
+| mean width of that range | {valid["all"]["width"]:.1f} years |
 
 {table(AGE_COLUMNS, rows)}
 

@@ -9,7 +9,7 @@ from scipy.stats import binomtest, bootstrap
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
 
 from inference.decoding import decode_age, sigmoid, softmax
-from inference.faces import EMOTIONS
+from inference.faces import EMOTIONS, Age
 from training.data import RACES, unique_majority
 
 GENDERS = ("male", "female")  # UTKFace's 0 and 1
@@ -38,8 +38,9 @@ def calibrate_gender(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict[
 
 
 def calibrate_age(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str, float]:
-    """{"tail"} with which ranges hold the true age of about RANGE_SHARE of the faces."""
-    tail = bisect(lambda tail: _inside(decode_age(logits, tail), labels["age"]).mean() - RANGE_SHARE, 0, 0.5)
+    """{"tail"} with which ranges, as they are told, hold the true age of about RANGE_SHARE of the faces."""
+    ages = labels["age"]
+    tail = bisect(lambda tail: _inside(*_ranges(*decode_age(logits, tail)), ages).mean() - RANGE_SHARE, 0, 0.5)
     return {"tail": round(tail, 6)}
 
 
@@ -193,10 +194,10 @@ def report_age(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: d
 def _age_columns(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: dict[str, float]) -> tuple:
     """What `_error` sums up: errors, whether ranges hold the age, their widths, whether bands are right."""
     ages = labels["age"]
-    decoded = decode_age(logits, calibration["tail"])
-    years, low, high = decoded
+    years, *bounds = decode_age(logits, calibration["tail"])
+    low, high = _ranges(years, *bounds)
     hit = np.digitize(np.round(years), COARSE_BANDS) == np.digitize(ages, COARSE_BANDS)
-    return np.abs(years - ages), _inside(decoded, ages), high - low, hit
+    return np.abs(years - ages), _inside(low, high, ages), high - low, hit
 
 
 def _emotion_accuracy(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict:
@@ -272,8 +273,12 @@ def _calibrate_temperature(loss) -> dict[str, float]:
     return {"temperature": round(float(best.x), 4)}
 
 
-def _inside(decoded: tuple[np.ndarray, np.ndarray, np.ndarray], ages: np.ndarray) -> np.ndarray:
-    _, low, high = decoded
+def _ranges(*decoded: np.ndarray) -> np.ndarray:
+    """(2, n) int: the lower and upper bounds that are told of ages as `decode_age` returns them."""
+    return np.array([Age(*row).range for row in zip(*decoded, strict=True)]).T
+
+
+def _inside(low: np.ndarray, high: np.ndarray, ages: np.ndarray) -> np.ndarray:
     return (low <= ages) & (ages <= high)
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from inference.decoding import decode_age, softmax
-from inference.faces import EMOTIONS
+from inference.faces import EMOTIONS, Age
 from training.evaluation import (
     calibrate_age,
     calibrate_emotion,
@@ -199,6 +199,10 @@ def test_calibrated_ranges_hold_four_fifths_of_the_faces():
     ages = (centers + rng.normal(0, 5, 2000)).round()  # the distributions, 1.6 to 3 years wide, are too sure
     logits = _logits_of_ages(centers)
     tail = calibrate_age(logits, {"age": ages})["tail"]
-    _, low, high = decode_age(logits, tail)
+    told = [Age(*age).range for age in zip(*decode_age(logits, tail), strict=True)]
+    low, high = np.array(told).T
     assert ((low <= ages) & (ages <= high)).mean() == pytest.approx(0.8, abs=0.01)
     assert 0 < tail < 0.1
+    report = report_age(logits, {"age": ages}, {"tail": tail})["all"]
+    assert report["inside"] == pytest.approx(0.8, abs=0.01)
+    assert report["width"] == pytest.approx((high - low).mean())
