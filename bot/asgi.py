@@ -276,8 +276,8 @@ async def analyze(request: Request) -> Response:
         await state.limits.address(client_address(request, state.settings.routers))
     except SlowDown as refusal:
         journal.turned_away("page", "slowed")
-        words, seconds = replies.slow_down(refusal.seconds), math.ceil(refusal.seconds)
-        return JSONResponse({"error": words}, 429, {"Retry-After": str(seconds)})
+        pause = {"Retry-After": str(math.ceil(refusal.seconds))}
+        return JSONResponse({"error": replies.PAGE_SLOWED}, 429, pause)
     if state.uploads.locked() or state.stopping is not None:
         journal.turned_away("page", "busy")
         return busy()

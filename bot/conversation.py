@@ -568,6 +568,4 @@ def _hint(message: Message) -> str:
         return replies.UNKNOWN_COMMAND
     if message.text:
         return replies.SEND_A_PHOTO
-    if message.document:
-        return replies.REFUSALS[Reason.NOT_AN_IMAGE]
     return replies.NOT_A_STICKER if message.sticker else replies.NOT_A_PHOTO

@@ -36,10 +36,12 @@ START_IN_A_GROUP = (
     "/help explains the numbers, /privacy what happens to the photos and videos."
 )
 NO_FACE = (
-    "I found no face in this photo. Faces are found best from the front, in good light and not too small."
+    "I found no face in this photo. Faces are found best upright, from the front, in good light and not too "
+    "small."
 )
 NO_FACE_IN_VIDEO = (
-    "I found no face in this video. Faces are found best from the front, in good light and not too small."
+    "I found no face in this video. Faces are found best upright, from the front, in good light and not too "
+    "small."
 )
 FAILED = "Sorry, I could not analyze this photo. Please try another one."
 FAILED_VIDEO = "Sorry, I could not analyze this video. Please try a shorter or a smaller one."
@@ -56,7 +58,7 @@ SEND_A_PHOTO = (
 UNKNOWN_COMMAND = "I don't know this command. Send me a photo, or see /help."
 NOT_A_PHOTO = "I can only read photos and videos. Send me one, as it is or as a file."
 NOT_A_STICKER = "Nice sticker! I can only read photos and videos, though."
-REPLY_TO_A_PHOTO = "Use /analyze as a reply to a photo or a video, or just send me one."
+REPLY_TO_A_PHOTO = "Reply to a photo or a video with /analyze. In a private chat, just send me one."
 REPLY_HAS_NO_PHOTO = "There is no photo and no video in the message you replied to."
 
 LIVE = "Your camera, with every face marked as it changes:"
@@ -71,16 +73,18 @@ LIVE_REFUSALS = {
     "stopping": "I am being restarted.",
     "unknown": "Please open this page anew from your chat with the bot in Telegram.",
 }
+LESS_AS_NO_FILE = " Telegram shrinks what is not sent as a file."
+PAGE_SLOWED = "That is a lot in one minute. The rest goes on by itself."
 FRAME_SKIPPED = "Busy with photos or other cameras for a moment."
 FRAME_UNREADABLE = "I could not read this frame."
 
 REFUSALS = {
     Reason.EMPTY: "This file is empty. Please send it again.",
     Reason.NOT_AN_IMAGE: "This file is not an image that I can read. "
-    "I can read JPEG, PNG, WebP, HEIC, BMP, TIFF and GIF.",
+    "I can read JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF and GIF.",
     Reason.BROKEN: "This file is damaged, so I can't open it. Please send it again or try another one.",
     Reason.TOO_SMALL: "This picture is too small to see a face in it.",
-    Reason.TOO_LONG: "This picture is far longer than it is wide. Please crop it around the people.",
+    Reason.TOO_LONG: "This picture is a very narrow strip. Please crop it around the people.",
     Reason.TOO_MANY_PIXELS: "This image has too many pixels for me. Please shrink it and send it again.",
     Reason.TOO_MANY_BYTES: "This file is too large: 20 MB is the most I can take.",
     Reason.NOT_A_VIDEO: "This file is not a video that I can read. "
@@ -112,13 +116,13 @@ def help(video_seconds: float, live: bool) -> str:
     """
     camera = "/live opens your camera: the faces in it are marked as they change.\n\n" if live else ""
     return (
-        "Send a photo, or an image as a file (JPEG, PNG, WebP, HEIC, BMP, TIFF, GIF), up to 20 MB. "
+        "Send a photo, or an image as a file (JPEG, PNG, WebP, HEIC, AVIF, BMP, TIFF, GIF), up to 20 MB. "
         "Sent as a file it keeps its full quality, which helps with small faces. Albums work too.\n\n"
         f"A video, a video message or a GIF of up to {_seconds(round(video_seconds))} comes back with its "
         "faces marked, and with what each person looked like most of the time, and when they looked "
         "different.\n\n"
-        "In a group, reply to a photo or a video with /analyze. Where I may read all messages, naming me in "
-        "its caption does it too.\n\n"
+        "In a group, reply to a photo or a video with /analyze; of an album that is one photo. Where I may "
+        "read all messages, naming me in its caption does it too, and for the whole album.\n\n"
         f"{camera}"
         "An answer such as\n"
         "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
@@ -163,12 +167,13 @@ def short_description(operator_contact: str) -> str:
 
 
 def refusal(reason: Reason, video_seconds: float) -> str:
-    """Why a photo or a video can't be analyzed.
+    """Why a photo or a video from a chat can't be analyzed, and what can be done.
 
     Args:
         video_seconds: that a video may last.
     """
-    return REFUSALS[reason].format(length=_seconds(round(video_seconds)))
+    remedy = LESS_AS_NO_FILE if reason in (Reason.TOO_MANY_PIXELS, Reason.TOO_MANY_BYTES) else ""
+    return REFUSALS[reason].format(length=_seconds(round(video_seconds))) + remedy
 
 
 def live_at(page: str) -> str:

@@ -24,6 +24,7 @@ THUMBNAIL = 32  # pixels, sides of what frames are compared by
 # a twentieth of the width from frame to frame is not taken for one.
 CUT_CORRELATION = 0.5
 CUT_DIFFERENCE = 20
+PLAIN = 8  # of 255, that a margin of one colour may vary by, as compressed videos do
 LOOKING_SHARE = 0.8  # of the time for the video, which may be spent before looking is put off
 
 
@@ -115,11 +116,22 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
 
 def _is_cut(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether another scene begins between two thumbnails. Light that changes alone is none."""
+    one, other = _without_bars(np.stack([one, other]))
     if np.abs(one - other).mean() < CUT_DIFFERENCE:
         return False
     one, other = one - one.mean(axis=(0, 1)), other - other.mean(axis=(0, 1))
     spread = np.sqrt((one**2).sum() * (other**2).sum())
     return (one * other).sum() < CUT_CORRELATION * spread
+
+
+def _without_bars(thumbnails: np.ndarray) -> np.ndarray:
+    """Several thumbnails without the plain margins that they share, which would make all of them alike."""
+    rows, columns = (
+        np.flatnonzero(np.ptp(thumbnails, axis=axes).max(axis=1) > PLAIN) for axes in ((0, 2), (0, 1))
+    )
+    if not len(rows):
+        return thumbnails
+    return thumbnails[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 
 
 def _between(before: Shot, after: Shot, frame: Picture) -> Shot:

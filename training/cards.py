@@ -194,7 +194,8 @@ def _age(record: dict) -> str:
 {_making(record)}
 
 Learns a distribution over the years 0 to 116. The age told is its median. The range leaves out
-{record["calibration"]["tail"]:.1%} on each side, so that in whole years, as it is told, it holds the true age of about 80 % of faces.
+{record["calibration"]["tail"]:.1%} on each side, so that in whole years, as it is told, it holds
+the true age of about 80 % of faces.
 
 | figure | value |
 |---|---|

@@ -40,7 +40,9 @@ def calibrate_gender(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict[
 def calibrate_age(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str, float]:
     """{"tail"} with which ranges, as they are told, hold the true age of about RANGE_SHARE of the faces."""
     ages = labels["age"]
-    tail = bisect(lambda tail: _inside(*_ranges(*decode_age(logits, tail)), ages).mean() - RANGE_SHARE, 0, 0.5)
+    tail = bisect(
+        lambda tail: _inside(*_ranges(*decode_age(logits, tail)), ages).mean() - RANGE_SHARE, 0, 0.5
+    )
     return {"tail": round(tail, 6)}
 
 

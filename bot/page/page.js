@@ -8,6 +8,8 @@ const LONGEST_PAUSE = 60; // seconds that we are willing to wait when the server
 const HEALTH_INTERVAL = 2; // seconds between two looks at whether the models are ready
 
 const OUR_FAULT = "Something went wrong on my side. Please try again in a moment.";
+const RETRY_SECONDS = 5; // after a lost connection
+const VIDEO = "This page reads photos. Videos are for the bot in Telegram.";
 const UNREADABLE = "This file can't be read. Please choose it again, or another one.";
 
 const input = document.getElementById("photos");
@@ -22,7 +24,7 @@ class Failure extends Error {
   /**
    * @param {string} message
    * @param {boolean} retriable whether the same photo may succeed later
-   * @param {number} [pause] seconds after which the server wants to be asked again
+   * @param {number} [pause] seconds after which it is tried again unasked
    */
   constructor(message, retriable, pause) {
     super(message);
@@ -67,7 +69,7 @@ async function analyze(file, onUpload, signal) {
     request.upload.onprogress = (event) => onUpload(event.loaded / event.total);
     request.onload = resolve;
     request.onerror = () =>
-      reject(new Failure("The photo could not be sent. Check your connection and try again.", true));
+      reject(new Failure("The photo could not be sent. Check your connection.", true, RETRY_SECONDS));
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort());
     request.send(content);
@@ -142,6 +144,10 @@ class Result {
   async queue() {
     this.enter("waiting", "Waiting for its turn");
     const { max_bytes: limit } = await about;
+    if (this.file.type.startsWith("video/")) {
+      this.fail(new Failure(VIDEO, false));
+      return;
+    }
     if (this.file.size > limit) {
       this.fail(new Failure(`This file is too large: ${megabytes(limit)} is the most I can take.`, false));
       return;

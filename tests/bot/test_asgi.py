@@ -79,7 +79,7 @@ def test_a_photo_without_a_face_says_so(service):
         (b"just text", 415, "not an image"),
         (b"\xff\xd8\xff\xe0" + bytes(100), 422, "damaged"),
         (encode(np.zeros((4, 4, 3), np.uint8)), 422, "too small"),
-        (encode(np.zeros((17, 2000, 3), np.uint8)), 422, "longer"),
+        (encode(np.zeros((17, 2000, 3), np.uint8)), 422, "narrow strip"),
         (bytes(MAX_BYTES + 1), 413, "too large"),
     ],
 )

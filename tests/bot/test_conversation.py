@@ -163,7 +163,7 @@ def test_every_photo_of_an_album_is_answered(telegram, person, astronaut):
         (b"%PDF-1.7 ...", "not an image"),
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "damaged"),
         (encode(np.zeros((1, 1, 3), np.uint8), "PNG"), "too small"),
-        (encode(np.zeros((16, 2000, 3), np.uint8), "PNG"), "longer"),
+        (encode(np.zeros((16, 2000, 3), np.uint8), "PNG"), "narrow strip"),
     ],
 )
 def test_files_that_are_no_photos(telegram, person, content, text):
@@ -174,7 +174,8 @@ def test_files_that_are_no_photos(telegram, person, content, text):
 def test_a_file_over_the_download_limit(telegram, person):
     update = telegram.send_document(person, bytes(20 * 2**20 + 1), "huge.jpg", "image/jpeg")
     (answer,) = answers(telegram, update)
-    assert answer.text == replies.REFUSALS[Reason.TOO_MANY_BYTES]
+    assert answer.text == replies.refusal(Reason.TOO_MANY_BYTES, 20)
+    assert answer.text.endswith("Telegram shrinks what is not sent as a file.")
 
 
 def test_a_photo_without_a_face(telegram, person):
@@ -261,7 +262,7 @@ def test_a_gif_that_does_not_move_is_a_photo(telegram, person, astronaut):
 def test_a_large_file_that_is_no_image_is_not_called_too_large(telegram, person):
     update = telegram.send_document(person, bytes(20 * 2**20 + 1), "films.zip", "application/zip")
     (answer,) = answers(telegram, update)
-    assert answer.text == replies.REFUSALS[Reason.NOT_AN_IMAGE]
+    assert answer.text == replies.NOT_A_PHOTO
 
 
 def test_edited_messages_are_not_answered_again(telegram, person):

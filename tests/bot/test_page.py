@@ -298,14 +298,21 @@ def expect_unreadable(result: Locator) -> None:
     expect(result.get_by_role("button", name="Try again")).to_be_hidden()
 
 
-def test_lost_connection_can_be_retried(page: Page, photo: Path) -> None:
+def test_lost_connection_is_waited_for(page: Page, photo: Path) -> None:
     page.route("**/analyze", lambda route: route.abort(), times=1)
     choose(page, photo)
     result = page.locator(".result")
-    expect_state(result, "failed")
     expect(result.locator(".status")).to_contain_text("connection")
-    result.get_by_role("button", name="Try again").click()
+    expect(result.locator(".detail")).to_contain_text("Trying again in")
     expect_astronaut(result)
+
+
+def test_video_is_for_the_bot(page: Page, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").write_bytes(bytes(100))
+    choose(page, tmp_path / "film.mp4")
+    result = page.locator(".result")
+    expect_state(result, "failed")
+    expect(result.locator(".status")).to_contain_text("Videos are for the bot")
 
 
 def test_busy_server_is_asked_again(page: Page, photo: Path) -> None:

@@ -90,6 +90,13 @@ def test_who_stands_where_another_stood_before_a_cut_is_another(analyzer):
     assert [[track.number for track in shot.tracks] for shot in followed] == [[1]] * 11 + [[2]] * 12
 
 
+def test_margins_hide_no_cut(analyzer):
+    """Portraits in a film that is wider."""
+    one, other = (np.pad(image, ((0, 0), (300, 300), (0, 0))) for image in scenes())
+    followed = shots(analyzer, [one] * 11 + [other] * 12)
+    assert [[track.number for track in shot.tracks] for shot in followed] == [[1]] * 11 + [[2]] * 12
+
+
 def test_light_that_changes_is_no_cut(analyzer):
     one, _ = scenes()
     dark = (one * 0.5).astype(np.uint8)
