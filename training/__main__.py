@@ -385,7 +385,7 @@ def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[
         special |= {"clean": options.clean, "list": digest(Path(options.clean).read_text())}
     special |= _lesson(options) | _elsewhere()
     special |= {"precision": options.precision} if options.precision != PRECISIONS[0] else {}
-    made = {"seed": options.seed, "pictures": experiment.pictures(labelled)}
+    made = {"side": task.side, "seed": options.seed, "pictures": experiment.pictures(labelled)}
     return before + [{"task": name} | _settings(name, options) | made | special]
 
 

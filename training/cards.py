@@ -277,7 +277,7 @@ SECTIONS = {"emotion": _emotion, "gender": _gender, "age": _age}
 def _making(record: dict) -> str:
     trained, faces = record["trained"], record["trained"]["faces"]
     colors = "grey" if record["channels"] == 1 else "RGB"
-    fits = ", then ".join(map(_fit, trained["fits"]))
+    fits = ", then ".join(_fit(fit, record["side"]) for fit in trained["fits"])
     strange = f" {STRANGE}" if record["valid"].get("other_pictures") else ""
     shared = ", one for gender and age," if record["network"] != record["task"] else " of"
     return f"""\
@@ -287,10 +287,11 @@ Keras {trained["keras"]} on {trained["backend"]}. \
 Calibrated on {faces["calibration"]:,} others.{strange}"""
 
 
-def _fit(fit: dict) -> str:
+def _fit(fit: dict, side: int) -> str:
     if "of" in fit:
         return f"the mean of what {_numbers(fit)} left"
     made = [f"`{fit['task']}`", f"augmentation `{fit['augmentation']}`", f"seed {fit['seed']}"]
+    made += [f"crops of {fit['side']} pixels"] if fit.get("side", side) != side else []
     made += [f"to the faces of `{fit['clean']}`"] if "clean" in fit else []
     made += [f"in {fit['precision']}"] if "precision" in fit else []
     made += [f"on {fit['backend']}"] if "backend" in fit else []

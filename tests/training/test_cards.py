@@ -38,8 +38,8 @@ def _record(name, logits, labels):
         "trained": {
             "date": "2026-01-31",
             "fits": [
-                {"task": "base", "epochs": 36, "augmentation": "mid", "seed": 2},
-                {"task": network, "epochs": 9, "augmentation": "mid", "seed": 3},
+                {"task": "base", "epochs": 36, "augmentation": "mid", "side": 32, "seed": 2},
+                {"task": network, "epochs": 9, "augmentation": "mid", "side": 48, "seed": 3},
                 {"task": network, "epochs": 5, "augmentation": "low", "seed": 4, "blended": 0.25},
                 {"task": network, "epochs": 9, "augmentation": "mid", "seed": 5}
                 | {"clean": "clean.txt", "precision": "float32"},
@@ -177,6 +177,7 @@ def test_the_commands_that_make_them_are_told(records):
 """
     text = cards(records, {}, {})
     assert expected in text
+    assert "seed 2, crops of 32 pixels), then 9 epochs (`traits`, augmentation `mid`, seed 3), then" in text
     assert "seed 4, 25% of it mixed with what it started from" in text
     assert "seed 5, to the faces of `clean.txt`, in float32" in text
     assert "then the mean of what fits 3, 4 and 6 left, then" in text

@@ -99,7 +99,8 @@ def test_each_model_starts_from_its_earlier_fits(place):
         pictures = {fit.pop("pictures") for fit in fits}
         assert len(pictures) == 1
         assert fits == [
-            {"task": task, "epochs": EPOCHS[task], "augmentation": augmentation[task], "seed": 0}
+            {"task": task, "epochs": EPOCHS[task], "augmentation": augmentation[task]}
+            | {"side": TASKS[task].side, "seed": 0}
             for task in EPOCHS
             if task.startswith(last)
         ]
