@@ -321,7 +321,7 @@ def _commands(records: dict[str, dict]) -> str:
         for fit in trained["fits"]:
             options = {"data": "DIR", "seed": fit["seed"]}
             if "of" in fit:
-                kept = " ".join(f"FIT{number}" for number in fit["of"])
+                kept = " ".join(f"FIT{place}" for place in fit["of"])
                 lines.append(f"    python -m training average {network} {kept}{_options(options)}")
             if fit["task"] != network:
                 continue

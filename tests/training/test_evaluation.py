@@ -206,3 +206,8 @@ def test_calibrated_ranges_hold_four_fifths_of_the_faces():
     report = report_age(logits, {"age": ages}, {"tail": tail})["all"]
     assert report["inside"] == pytest.approx(0.8, abs=0.01)
     assert report["width"] == pytest.approx((high - low).mean())
+
+
+def test_ages_that_are_nearly_always_right_need_no_range():
+    ages = np.array([5, 30, 50, 90, 20] * 4)
+    assert calibrate_age(_logits_of_ages(ages), {"age": ages}) == {"tail": 0.5}
