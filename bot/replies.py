@@ -35,14 +35,9 @@ START_IN_A_GROUP = (
     "gender and age.\n\n"
     "/help explains the numbers, /privacy what happens to the photos and videos."
 )
-NO_FACE = (
-    "I found no face in this photo. Faces are found best upright, from the front, in good light and not too "
-    "small."
-)
-NO_FACE_IN_VIDEO = (
-    "I found no face in this video. Faces are found best upright, from the front, in good light and not too "
-    "small."
-)
+FOUND_BEST = "Faces are found best upright, from the front, in good light and not too small."
+NO_FACE = f"I found no face in this photo. {FOUND_BEST}"
+NO_FACE_IN_VIDEO = f"I found no face in this video. {FOUND_BEST}"
 FAILED = "Sorry, I could not analyze this photo. Please try another one."
 FAILED_VIDEO = "Sorry, I could not analyze this video. Please try a shorter or a smaller one."
 TROUBLE = "Sorry, something went wrong on my side. Please try again in a moment."
@@ -73,11 +68,11 @@ LIVE_REFUSALS = {
     "stopping": "I am being restarted.",
     "unknown": "Please open this page anew from your chat with the bot in Telegram.",
 }
-LESS_AS_NO_FILE = " Telegram shrinks what is not sent as a file."
 PAGE_SLOWED = "That is a lot in one minute. The rest goes on by itself."
 FRAME_SKIPPED = "Busy with photos or other cameras for a moment."
 FRAME_UNREADABLE = "I could not read this frame."
 
+LESS_AS_NO_FILE = " Telegram shrinks what is not sent as a file."
 REFUSALS = {
     Reason.EMPTY: "This file is empty. Please send it again.",
     Reason.NOT_AN_IMAGE: "This file is not an image that I can read. "

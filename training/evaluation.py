@@ -197,8 +197,8 @@ def report_age(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: d
 def _age_columns(logits: np.ndarray, labels: dict[str, np.ndarray], calibration: dict[str, float]) -> tuple:
     """What `_error` sums up: errors, whether ranges hold the age, their widths, whether bands are right."""
     ages = labels["age"]
-    years, *bounds = decode_age(logits, calibration["tail"])
-    low, high = _ranges(years, *bounds)
+    decoded = decode_age(logits, calibration["tail"])
+    years, (low, high) = decoded[0], _ranges(*decoded)
     hit = np.digitize(np.round(years), COARSE_BANDS) == np.digitize(ages, COARSE_BANDS)
     return np.abs(years - ages), _inside(low, high, ages), high - low, hit
 

@@ -14,13 +14,24 @@ import keras
 import numpy as np
 from cleanlab.filter import find_label_issues
 
-from inference.decoding import age_quantile, sigmoid, softmax
+from inference.decoding import age_quantile
 from training import classes
 from training.cards import table
 from training.data import Faces, dataset, ferplus_table, locate, seen, slug, unique_majority
 from training.duplicates import exact_copies, folds, groups, near_copies
 from training.evaluation import AGE_BANDS, GENDERS, band_names
-from training.experiment import LABELS, Located, Recipe, answers, build, crops, kinds, pictures, task_of
+from training.experiment import (
+    LABELS,
+    Located,
+    Recipe,
+    answers,
+    build,
+    crops,
+    kinds,
+    pictures,
+    probabilities,
+    task_of,
+)
 from training.fitting import claim, fit
 from training.networks import precision
 from training.sheets import write_sheet
@@ -261,14 +272,11 @@ def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: 
                 task.peak_rate,
             )
             np.save(path / "logits.npy", answers(network, task, part))
-        logits = np.load(path / "logits.npy")
+        told = probabilities(name, np.load(path / "logits.npy"))
         if name == "gender":
-            females = sigmoid(logits)
-            probabilities = np.hstack([1 - females, females])
-        else:
-            probabilities = softmax(logits)
-        said = np.zeros((len(faces), probabilities.shape[1])) if said is None else said
-        said[inside] = probabilities
+            told = np.hstack([1 - told, told])
+        said = np.zeros((len(faces), told.shape[1])) if said is None else said
+        said[inside] = told
     return said
 
 
