@@ -28,7 +28,7 @@ class FaceAnalyzer:
     def analyze(self, image: np.ndarray) -> list[Face]:
         """
         Args:
-            image: (height, width, 3) uint8 RGB, upright.
+            image: (height, width, 3) uint8 RGB; best upright, as otherwise it takes four looks.
 
         Returns:
             Faces left to right, in pixels of `image`.
@@ -43,7 +43,7 @@ class FaceAnalyzer:
 
     def detect(self, image: np.ndarray) -> list[Detection]:
         """The first half of `analyze`: where the faces are, left to right."""
-        return self._detector.detect(image)
+        return self._detector.detect(image, turned=True)
 
     def analyze_crop(self, image: np.ndarray) -> list[Face]:
         """Take the whole picture as one face, such as a FER2013 picture or a UTKFace chip.

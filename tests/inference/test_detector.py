@@ -105,6 +105,33 @@ def test_a_turned_picture_turns_the_keypoints(detector, astronaut):
     assert np.hypot(511 - x - mirrored.keypoints.right_eye[0], y - mirrored.keypoints.right_eye[1]) < 3
 
 
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_photo_on_its_side_or_its_head_shows_the_same_face(detector, astronaut, turns):
+    (upright,) = detector.detect(astronaut[:, :400])
+    photo = np.ascontiguousarray(np.rot90(astronaut[:, :400], turns))
+    assert detector.detect(photo) == []
+    (found,) = detector.detect(photo, turned=True)
+    middle, size = complex(200, 256), complex(*photo.shape[1::-1])
+    for name in upright.keypoints.__slots__:
+        before, after = (complex(*getattr(face.keypoints, name)) for face in (upright, found))
+        assert abs((after - size / 2) - (before - middle) * (-1j) ** turns) < 2, name
+    box = found.box
+    assert upright.box.center != box.center
+    assert all(box.x < x < box.x + box.width for x, _ in (found.keypoints.left_eye, found.keypoints.nose))
+    sides = [upright.box.width, upright.box.height]
+    assert [box.width, box.height] == pytest.approx(sides[::-1] if turns % 2 else sides, abs=2)
+
+
+@pytest.mark.parametrize("name", ["coffee", "gravel", "stereo_motorcycle"])
+@pytest.mark.parametrize("side", [300, 600, 1280])
+def test_turning_a_photo_finds_no_face_where_there_is_none(detector, name, side):
+    photo = getattr(skimage.data, name)()
+    photo = photo[0] if isinstance(photo, tuple) else photo
+    photo = photo if photo.ndim == 3 else np.repeat(photo[..., None], 3, axis=2)
+    factor = side / max(photo.shape[:2])
+    assert detector.detect(cv2.resize(photo, None, fx=factor, fy=factor), turned=True) == []
+
+
 @pytest.mark.parametrize(("side", "width"), [(90, 315), (160, 329), (200, 315), (260, 329)])
 def test_a_face_cut_off_at_an_edge_is_found_at_either_edge(detector, astronaut, side, width):
     """The last pixels of a pyramid's level belong to a window, too, where its sides are odd."""
