@@ -43,6 +43,7 @@ def poll(settings: Settings) -> None:
     tasks: list[asyncio.Task] = []
 
     async def start(application: Application) -> None:
+        log.info("@%s answers; Ctrl-C stops it", application.bot.username)
         tasks.extend(map(asyncio.create_task, (pool.warm_up(), shared.watch())))
         await introduce(application)
 
@@ -51,6 +52,8 @@ def poll(settings: Settings) -> None:
             task.cancel()
         await shared.close()
 
+    # The library logs a refused token with its traceback; one sentence tells it, below.
+    logging.getLogger("telegram.ext").addFilter(lambda record: "Invalid token" not in record.msg)
     application.post_init, application.post_shutdown = start, stop
     try:
         application.run_polling(allowed_updates=ALLOWED_UPDATES, bootstrap_retries=-1)

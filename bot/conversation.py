@@ -81,7 +81,7 @@ QUOTED = {"do_quote": True, "allow_sending_without_reply": True}  # how everythi
 
 
 async def start(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-    """/start: how to begin."""
+    """/start, and a group that the bot joins: how to begin."""
     private = update.effective_chat.type == Chat.PRIVATE
     await _say(update.effective_message, replies.START if private else replies.START_IN_A_GROUP)
 
@@ -120,9 +120,9 @@ async def photo(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 
 
 async def group_photo(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-    """A photo or a video that a group asks the bot for in its caption, or another of the same album."""
+    """A photo or a video that a group gives the bot, or another of the same album."""
     albums, message = context.bot_data["albums"], update.effective_message
-    asked, album = _is_mention(message) or _is_command(message), message.media_group_id
+    asked, album = _is_for_bot(message), message.media_group_id
     if asked and album:
         await albums.ask_for(album)
     elif album:  # whose caption its first photo has, which comes before the others
@@ -227,6 +227,13 @@ class Polled(Redelivered):
 
     work_seconds = None
 
+    async def initialize(self) -> None:
+        try:
+            await super().initialize()
+        except NetworkError as error:  # which the library tries again after, without a word
+            log.error("Telegram could not be reached: %s; trying again", error)
+            raise
+
     async def process_update(self, update: object) -> None:
         for seconds in RETRY_SECONDS:
             try:
@@ -276,8 +283,16 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
     application.add_handler(MessageHandler(private & ~filters.StatusUpdate.ALL, anything_else))
     application.add_handler(MessageHandler(group & READABLE & ASKED, group_photo))
     application.add_handler(MessageHandler(group & filters.REPLY & MENTION, mention))
+    application.add_handler(MessageHandler(group & ADDED, start))
     application.add_error_handler(failed)
     return application
+
+
+def _is_for_bot(message: Message) -> bool:
+    """Whether a group's photo or video is given to the bot: by its caption, or as a reply to the bot."""
+    replied = message.reply_to_message
+    is_reply = replied is not None and replied.from_user == message.get_bot().bot
+    return is_reply or _is_mention(message) or _is_command(message)
 
 
 def _is_mention(message: Message) -> bool:
@@ -310,13 +325,20 @@ class Mention(filters.MessageFilter):
 
 
 class Asked(filters.MessageFilter):
-    """Messages whose caption asks for the bot, and those of albums, of which only one has the caption."""
+    """Messages that are given to the bot, and those of albums, of which only one has the caption."""
 
     def filter(self, message: Message) -> bool:
-        return _is_mention(message) or _is_command(message) or message.media_group_id is not None
+        return _is_for_bot(message) or message.media_group_id is not None
 
 
-READABLE, MENTION, ASKED = Readable(), Mention(), Asked()
+class Added(filters.MessageFilter):
+    """What a group tells when the bot joins it, or is there from its start."""
+
+    def filter(self, message: Message) -> bool:
+        return bool(message.group_chat_created) or message.get_bot().bot in message.new_chat_members
+
+
+READABLE, MENTION, ASKED, ADDED = Readable(), Mention(), Asked(), Added()
 
 
 def _kind(message: Message) -> str | None:

@@ -646,6 +646,7 @@ def test_groups_keep_to_privacy_mode(server: BotApi) -> None:
         start,
         server.send_photo(GROUP, picture(), "/faces@Faces_Test_Bot", user=BOB),
         server.send_photo(GROUP, picture(), reply_to=answer.message_id),
+        server.send(GROUP, new_chat_members=[server.bot]),
     ]
     server.send_photo(SUPERGROUP, picture())
     server.send_text(GROUP, "@faces_test_bot hello")

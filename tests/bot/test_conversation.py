@@ -241,6 +241,23 @@ def test_an_album_that_nobody_asked_for_is_left_alone(telegram, astronaut):
         assert answers(telegram, photo) == []
 
 
+def test_a_group_that_the_bot_joins_hears_how_to_begin(telegram):
+    stranger = {"id": 77, "is_bot": True, "first_name": "Other"}
+    assert answers(telegram, telegram.send(GROUP, new_chat_members=[stranger])) == []
+    for joined in ({"new_chat_members": [stranger, telegram.bot]}, {"group_chat_created": True}):
+        (answer,) = answers(telegram, telegram.send(GROUP, **joined))
+        assert answer.text == replies.START_IN_A_GROUP
+
+
+def test_a_photo_that_replies_to_the_bot_is_given_to_it(telegram, astronaut):
+    (greeting,) = answers(telegram, telegram.send_text(GROUP, f"/start@{telegram.bot['username']}"))
+    photo = telegram.send_photo(GROUP, encode(astronaut), reply_to=greeting.message_id)
+    (answer,) = answers(telegram, photo)
+    assert ("woman" in answer.caption, answer.reply_to) == (True, message_id(photo))
+    other = telegram.send_photo(GROUP, encode(astronaut), reply_to=message_id(photo))
+    assert answers(telegram, other) == []
+
+
 def test_a_mention_in_a_reply_to_words_is_left_alone(telegram):
     text = telegram.send_text(GROUP, "just words")
     mention = telegram.send_text(GROUP, f"@{telegram.bot['username']} hm?", reply_to=message_id(text))

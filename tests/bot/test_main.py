@@ -1,5 +1,7 @@
 """python -m bot: long polling with a token, the page alone without one."""
 
+import re
+
 import httpx
 import pytest
 
@@ -57,5 +59,23 @@ def test_a_refused_token_stops_polling_in_one_sentence(tmp_path):
             TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
         )
         assert service.process.wait(60) == 1
-        assert service.log.read_text().splitlines()[-1] == "Telegram does not accept TELEGRAM_BOT_TOKEN."
-        assert "654321:" not in service.log.read_text()
+        log = service.log.read_text()
+        assert log.splitlines()[-1] == "Telegram does not accept TELEGRAM_BOT_TOKEN."
+        assert not any(words in log for words in ("654321:", "Traceback"))
+
+
+def test_it_says_that_telegram_can_t_be_reached_and_goes_on_when_it_can(tmp_path):
+    with BotApi() as telegram:
+        telegram.fail("getMe", drop=True)
+        service = start_service(
+            tmp_path / "log",
+            ["bot"],
+            TELEGRAM_BOT_TOKEN=telegram.token,
+            TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
+        )
+        telegram.wait_for(lambda: telegram.menu_buttons, timeout=60)
+        assert stop_service(service) == 0
+        _, *said = re.findall(r"bot\S*: (.*)", service.log.read_text())
+        assert re.fullmatch("Telegram could not be reached: .+; trying again", said[0])
+        assert said[1] == f"@{telegram.bot['username']} answers; Ctrl-C stops it"
+        assert telegram.token not in service.log.read_text()

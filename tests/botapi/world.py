@@ -17,6 +17,7 @@ T = TypeVar("T")
 
 TOKEN = "7654321:AAEhBOweik6ad9r_QXMENQjcrGbqCr4K-bc"
 SUPERGROUPS = -(10**12)  # their ids are below it
+SERVICE = {"new_chat_members", "left_chat_member", "group_chat_created"}  # content of a group's own messages
 NOT_BY_DEFAULT = {"chat_member", "message_reaction", "message_reaction_count"}  # sent only when asked for
 
 
@@ -238,8 +239,11 @@ class World:
         return update
 
     def _reaches(self, kind: str, message: Json) -> bool:
-        """In a group, privacy mode keeps all but commands and replies from the bot, even its mention."""
+        """In a group, privacy mode keeps all but commands, replies and what the group itself tells from the
+        bot, even its mention."""
         if not self.privacy or kind != "message" or message["chat"]["type"] == "private":
+            return True
+        if not SERVICE.isdisjoint(message):
             return True
         if message.get("reply_to_message", {}).get("from") == self.bot:
             return True
