@@ -4,6 +4,7 @@ and python -m inference --video FILE_OR_CAMERA [--output FILE.mp4] [--csv FILE.c
 import argparse
 import csv
 import json
+import mimetypes
 import os
 import sys
 import time
@@ -50,7 +51,10 @@ def main(arguments: list[str] | None = None) -> int:
     for path, name in tqdm(photos, unit="photo", disable=None):
         try:
             result = _analyze(analyzer, path, name, options)
-        except (PhotoError, OSError, MemoryError) as error:
+        except PhotoError as error:
+            failed = True
+            result = {"path": str(path), "error": f"{error}{_hint(path)}"}
+        except (OSError, MemoryError) as error:
             failed = True
             result = {"path": str(path), "error": getattr(error, "strerror", None) or str(error)}
         tqdm.write(json.dumps(result) if options.json else _to_text(result), file=sys.stdout)
@@ -125,6 +129,12 @@ def _analyze(analyzer, path: Path, name: Path, options: argparse.Namespace) -> d
     if options.json:
         return result | {"faces": [face.to_dict() for face in faces]}
     return result | {"lines": [_line(face) for face in faces]}
+
+
+def _hint(path: Path) -> str:
+    """What else to try with a file that can't be read as a photo."""
+    kind, _ = mimetypes.guess_type(path)
+    return "; videos go with --video" if kind and kind.startswith("video/") else ""
 
 
 def _line(face: Face) -> str:

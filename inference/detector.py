@@ -57,9 +57,7 @@ class Detector:
         self._rnet = _compile(RNet, "rnet.lz4", RNET_SIDE, RNET_BATCHES)
         self._onet = _compile(ONet, "onet.lz4", ONET_SIDE, ONET_BATCHES)
 
-    def detect(
-        self, image: np.ndarray, min_face: float = MIN_FACE, turned: bool = False
-    ) -> list[Detection]:
+    def detect(self, image: np.ndarray, min_face: float = MIN_FACE, turned: bool = False) -> list[Detection]:
         """Find every face.
 
         Args:

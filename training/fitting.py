@@ -412,8 +412,10 @@ def check_average(average: float, steps: int) -> None:
         steps: of the whole fit.
 
     Raises:
-        ValueError: it does.
+        ValueError: it does, or is no momentum.
     """
+    if not 0 < average < 1:
+        raise ValueError(f"an average of {average}: its momentum lies between 0 and 1")
     reach = 1 / (1 - average)
     if reach > LONGEST_AVERAGE * steps:
         raise ValueError(

@@ -77,6 +77,13 @@ def test_text_is_for_people_and_a_reader_that_leaves_early_is_no_error(photos):
     assert result.stderr == ""
 
 
+def test_a_video_among_photos_hears_where_it_goes(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(bytes(100))
+    film, missing = run(tmp_path / "clip.mp4", tmp_path / "none.mov").stdout.splitlines()
+    assert film == f"{tmp_path}/clip.mp4: not an image of a known format; videos go with --video"
+    assert missing == f"{tmp_path}/none.mov: No such file or directory"
+
+
 def test_cropped_takes_the_whole_picture_as_one_face(tmp_path, astronaut):
     Image.fromarray(astronaut[65:170, 170:275]).convert("L").resize((48, 48)).save(tmp_path / "face.png")
     result = run(tmp_path / "face.png", "--json", "--cropped")

@@ -435,6 +435,9 @@ def test_an_average_that_reaches_back_too_far_is_refused():
     check_average(0.6875, 16)
     with pytest.raises(ValueError, match=r"reaches back 10 steps, of a fit of 16: at most 0.6875"):
         check_average(0.9, 16)
+    for momentum in (1.0, 1.5, -0.1):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            check_average(momentum, 16)
 
 
 def _not_a_number(truth, answer):
