@@ -6,7 +6,7 @@ import numpy as np
 
 from inference.alignment import default_points, points
 from inference.attributes import WEIGHTS, Attributes
-from inference.detector import MIN_FACE, Detector
+from inference.detector import MIN_FACE, TWICE_THRESHOLD, Detector
 from inference.faces import BoundingBox, Detection, Face, Keypoints
 
 GLANCED_FACE = 0.08  # of a frame's shorter side; smaller faces are not looked for in it
@@ -28,7 +28,7 @@ class FaceAnalyzer:
     def analyze(self, image: np.ndarray) -> list[Face]:
         """
         Args:
-            image: (height, width, 3) uint8 RGB; best upright, as otherwise it takes four looks.
+            image: (height, width, 3) uint8 RGB.
 
         Returns:
             Faces left to right, in pixels of `image`.
@@ -42,8 +42,15 @@ class FaceAnalyzer:
         return self.read(image, self._detector.detect(image, smallest), mirrored=False)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """The first half of `analyze`: where the faces are, left to right."""
-        return self._detector.detect(image, turned=True)
+        """The first half of `analyze`: where the faces are, left to right.
+
+        Where none is found, the photo may be all face, or lie on its side or its head.
+        """
+        if faces := self._detector.detect(image):
+            return faces
+        if face := self._detector.locate(image, TWICE_THRESHOLD):
+            return [face]
+        return self._detector.detect_turned(image)
 
     def analyze_crop(self, image: np.ndarray) -> list[Face]:
         """Take the whole picture as one face, such as a FER2013 picture or a UTKFace chip.

@@ -34,8 +34,9 @@ PNET_BATCHES, RNET_BATCHES, ONET_BATCHES = (8, 2, 1), (64, 16), (16, 8, 4, 2, 1)
 
 PNET_THRESHOLD, RNET_THRESHOLD, ONET_THRESHOLD = 0.6, 0.7, 0.8  # probability of a face; mtcnn's
 TWICE_THRESHOLD = 0.85  # likewise, averaged over ONet's two views
-TURNED_THRESHOLD = 0.97  # that one face of a turned photo must reach, since three more looks err more often
+TURNED_THRESHOLD = 0.97  # likewise, that one face of a turned photo must reach
 LOCATE_THRESHOLD = 0.5  # lower, because the picture is known to be a face
+LOCATE_SIDE = 256  # pixels; a larger picture is shrunk to this longest side before its face is located
 TURNS = (cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_90_COUNTERCLOCKWISE, cv2.ROTATE_180)
 LEVEL_OVERLAP, PYRAMID_OVERLAP, RNET_OVERLAP, ONET_OVERLAP = 0.5, 0.7, 0.7, 0.7  # mtcnn's
 
@@ -57,42 +58,49 @@ class Detector:
         self._rnet = _compile(RNet, "rnet.lz4", RNET_SIDE, RNET_BATCHES)
         self._onet = _compile(ONet, "onet.lz4", ONET_SIDE, ONET_BATCHES)
 
-    def detect(self, image: np.ndarray, min_face: float = MIN_FACE, turned: bool = False) -> list[Detection]:
+    def detect(self, image: np.ndarray, min_face: float = MIN_FACE) -> list[Detection]:
         """Find every face.
 
         Args:
-            image: (height, width, 3) uint8 RGB, of any size.
+            image: (height, width, 3) uint8 RGB, upright, of any size.
             min_face: side of the smallest face that is looked for, pixels of the working photo.
-            turned: whether a photo in which no upright face is found may lie on its side or its head.
 
         Returns:
             Detections in pixels of `image`, ordered left to right by the middle of their boxes.
         """
-        height, width = image.shape[:2]
-        scale = min(1.0, WORKING_SIDE / max(height, width))
-        working = _resize(image, scale) if scale < 1 else image
-        boxes, scores, points = self._find(working, min_face)
-        if turned and not len(boxes):
-            boxes, scores, points = self._find_turned(working, min_face)
-        shrink = np.array([working.shape[1] / width, working.shape[0] / height], np.float32)
-        faces = [
-            _detection(box.reshape(2, 2) / shrink, score, landmarks / shrink, width, height)
-            for box, score, landmarks in zip(boxes, scores, points)
-        ]
-        return sorted(faces, key=lambda face: face.box.center)
+        working = _shrink(image, WORKING_SIDE)
+        return _detections(*self._find(working, min_face), working, image)
 
-    def locate(self, image: np.ndarray) -> Detection | None:
+    def detect_turned(self, image: np.ndarray) -> list[Detection]:
+        """Find the faces of a photo that lies on its side or its head: those that stand upright when it is
+        turned to where most do.
+
+        Args, Returns: as of `detect`; no face where none is sure, since three more looks err more often.
+        """
+        working = _shrink(image, WORKING_SIDE)
+        views = {turn: self._find(cv2.rotate(working, turn), MIN_FACE) for turn in TURNS}
+        turn = max(views, key=lambda turn: views[turn][1].sum())
+        boxes, scores, points = views[turn]
+        if scores.max(initial=0) < TURNED_THRESHOLD:
+            return []
+        corners = _turn_back(boxes.reshape(-1, 2, 2), turn, working)
+        boxes = np.hstack([corners.min(axis=1), corners.max(axis=1)])
+        return _detections(boxes, scores, _turn_back(points, turn, working), working, image)
+
+    def locate(self, photo: np.ndarray, threshold: float = LOCATE_THRESHOLD) -> Detection | None:
         """Find the one face of a picture that is itself a face crop (FER2013, a UTKFace chip).
 
         Such pictures are too tight for the proposal network, so ONet looks through a few fixed
         windows, and once more through the best of them after its own correction.
 
         Args:
-            image: (height, width, 3) uint8 RGB.
+            photo: (height, width, 3) uint8 RGB.
+            threshold: probability of a face that it must reach, 0 to 1.
 
         Returns:
-            The likeliest face in pixels of `image`, or None where ONet sees none.
+            The likeliest face in pixels of `photo`, or None where ONet sees none.
         """
+        image = _shrink(photo, LOCATE_SIDE)
         height, width = image.shape[:2]
         centers = CROP_WINDOWS[:, :2] * (width, height)
         halves = CROP_WINDOWS[:, 2:] * min(width, height) / 2
@@ -102,26 +110,15 @@ class Detector:
         refined = _square(_adjust(boxes[best], offsets[best]))
         patch = _patches(image, refined, ONET_SIDE)
         offsets, landmarks, scores = self._look_again(patch, self._onet(patch))
-        if scores[0] < LOCATE_THRESHOLD:
+        if scores[0] < threshold:
             return None
-        box = _adjust(refined, offsets)[0].reshape(2, 2)
-        return _detection(box, scores[0], _place(landmarks, refined)[0], width, height)
+        (face,) = _detections(_adjust(refined, offsets), scores, _place(landmarks, refined), image, photo)
+        return face
 
     def _find(self, image: np.ndarray, min_face: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The cascade: boxes (n, 4), scores (n,) and landmarks (n, 5, 2) of the upright faces."""
         boxes = self._refine(self._rnet, RNET_SIDE, image, self._propose(image, min_face))
         return self._finish(image, boxes)
-
-    def _find_turned(self, image: np.ndarray, min_face: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The same of the photo as it is turned where most faces stand upright, in pixels of `image`."""
-        views = {turn: self._find(cv2.rotate(image, turn), min_face) for turn in TURNS}
-        turn = max(views, key=lambda turn: views[turn][1].sum())
-        boxes, scores, points = views[turn]
-        if not scores.max(initial=0) > TURNED_THRESHOLD:
-            return boxes[:0], scores[:0], points[:0]
-        corners = _turn_back(boxes.reshape(-1, 2, 2), turn, image)
-        boxes = np.hstack([corners.min(axis=1), corners.max(axis=1)])
-        return boxes, scores, _turn_back(points, turn, image)
 
     def _look_again(self, patches: np.ndarray, views: list[np.ndarray]) -> list[np.ndarray]:
         """The mean of what ONet says of patches and of their mirror images.
@@ -320,18 +317,22 @@ def _assemble(outputs: np.ndarray, used: np.ndarray) -> np.ndarray:
 
 def _turn_back(points: np.ndarray, turn: int, image: np.ndarray) -> np.ndarray:
     """Points (..., 2) of `image` turned by `cv2.rotate` -> points of `image`."""
-    height, width = image.shape[:2]
+    bottom, right = np.array(image.shape[:2]) - 1
     x, y = points[..., 0], points[..., 1]
     back = {
-        cv2.ROTATE_90_CLOCKWISE: (y, height - x),
-        cv2.ROTATE_90_COUNTERCLOCKWISE: (width - y, x),
-        cv2.ROTATE_180: (width - x, height - y),
+        cv2.ROTATE_90_CLOCKWISE: (y, bottom - x),
+        cv2.ROTATE_90_COUNTERCLOCKWISE: (right - y, x),
+        cv2.ROTATE_180: (right - x, bottom - y),
     }
     return np.stack(back[turn], axis=-1)
 
 
-def _resize(image: np.ndarray, scale: float) -> np.ndarray:
+def _shrink(image: np.ndarray, longest: int) -> np.ndarray:
+    """The photo with no side of more pixels than `longest`; itself where it has none."""
     height, width = image.shape[:2]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return image
     size = max(1, round(width * scale)), max(1, round(height * scale))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
@@ -382,9 +383,16 @@ def _square(boxes: np.ndarray) -> np.ndarray:
     return np.hstack([centers - halves, centers + halves])
 
 
-def _detection(
-    corners: np.ndarray, score: float, landmarks: np.ndarray, width: int, height: int
-) -> Detection:
-    (x1, y1), (x2, y2) = np.clip(corners, 0, (width, height)).tolist()
-    points = (tuple(point) for point in landmarks.tolist())
-    return Detection(BoundingBox(x1, y1, x2 - x1, y2 - y1), float(score), Keypoints(*points))
+def _detections(
+    boxes: np.ndarray, scores: np.ndarray, points: np.ndarray, working: np.ndarray, image: np.ndarray
+) -> list[Detection]:
+    """Boxes (n, 4), scores (n,) and landmarks (n, 5, 2) of a shrunk photo -> detections in `image`, left to
+    right."""
+    height, width = image.shape[:2]
+    factor = np.array([working.shape[1] / width, working.shape[0] / height], np.float32)
+    corners = np.clip(boxes.reshape(-1, 2, 2) / factor, 0, (width, height))
+    faces = []
+    for ((x1, y1), (x2, y2)), score, landmarks in zip(corners.tolist(), scores, (points / factor).tolist()):
+        keypoints = Keypoints(*map(tuple, landmarks))
+        faces.append(Detection(BoundingBox(x1, y1, x2 - x1, y2 - y1), float(score), keypoints))
+    return sorted(faces, key=lambda face: face.box.center)

@@ -110,7 +110,7 @@ def test_a_photo_on_its_side_or_its_head_shows_the_same_face(detector, astronaut
     (upright,) = detector.detect(astronaut[:, :400])
     photo = np.ascontiguousarray(np.rot90(astronaut[:, :400], turns))
     assert detector.detect(photo) == []
-    (found,) = detector.detect(photo, turned=True)
+    (found,) = detector.detect_turned(photo)
     middle, size = complex(200, 256), complex(*photo.shape[1::-1])
     for name in upright.keypoints.__slots__:
         before, after = (complex(*getattr(face.keypoints, name)) for face in (upright, found))
@@ -129,7 +129,7 @@ def test_turning_a_photo_finds_no_face_where_there_is_none(detector, name, side)
     photo = photo[0] if isinstance(photo, tuple) else photo
     photo = photo if photo.ndim == 3 else np.repeat(photo[..., None], 3, axis=2)
     factor = side / max(photo.shape[:2])
-    assert detector.detect(cv2.resize(photo, None, fx=factor, fy=factor), turned=True) == []
+    assert detector.detect_turned(cv2.resize(photo, None, fx=factor, fy=factor)) == []
 
 
 @pytest.mark.parametrize(("side", "width"), [(90, 315), (160, 329), (200, 315), (260, 329)])
