@@ -16,6 +16,7 @@ Whatever is stopped goes on where it was when called again.
 import argparse
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import fields
 from datetime import date
 from pathlib import Path
@@ -37,7 +38,7 @@ from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
 from training.export import read_records, record_of, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
-from training.networks import blend, grow, normalize, precision, residual
+from training.networks import blend, grow, precision, residual
 from training.tasks import NETWORK_OF, PRECISIONS, TASKS, Task
 from training.teachers import described, taught, teach
 
@@ -49,7 +50,7 @@ PLACES = {  # default and words
     "runs": ("runs", "folder of checkpoints and logs"),
     "report": ("runs/report", "folder of the report"),
 }
-AVERAGED_ON, AVERAGED_BATCHES = "low", 90  # augmentation and number of those that an average is made like
+SLOWEST = 1e-9  # rate of learning that may be asked for
 SHARE = 0.5  # of teachers in what is learnt
 CLEAN = "file of the names of the pictures to fit to, as inspect writes it"
 
@@ -74,7 +75,7 @@ def train(options: argparse.Namespace) -> None:
         raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
 
     # Data
-    labelled, parts = _data(task, options.data, options.clean)
+    labelled, parts = _data(task, options.data, [options.clean])
     fitted, _, valid = parts
 
     # Network and training
@@ -85,44 +86,43 @@ def train(options: argparse.Namespace) -> None:
 
 
 def average(options: argparse.Namespace) -> None:
-    """The mean of models that one line of fits went through, made like a fit's, into `weights`.
+    """The mean of models that one line of fits went through, into `weights`.
 
-    Such models err less together than each (Wortsman et al. 2022, "Model soups"), but not before the
-    statistics of batch normalization are those of the mean (Izmailov et al. 2018).
+    Such models err less together than each (Wortsman et al. 2022, "Model soups").
     """
     name = options.network
     task = TASKS[name]
-    if len(options.models) < 2:
-        raise ValueError("an average is of two models or more")
     histories = [record_of(next(iter(task.heads)), folder)["trained"]["fits"] for folder in options.models]
+    if len(histories) < 2 or len(set(map(len, histories))) < len(histories):
+        raise ValueError("an average is of two models or more, each of another number of fits")
     line = max(histories, key=len)
     if any(line[: len(history)] != history for history in histories):
         raise ValueError("only models that one line of fits went through can be averaged")
 
     # Data
-    labelled, parts = _data(task, options.data)
+    labelled, parts = _data(task, options.data, [fit.get("clean") for fit in line if "of" not in fit])
 
     # Network
     networks = [keras.saving.load_model(folder / f"{name}.keras", compile=False) for folder in options.models]
     network = serving_copy(networks[0], task)
     every = zip(*(one.get_weights() for one in networks), strict=True)
     network.set_weights([np.mean(weights, axis=0) for weights in every])
-    crops = experiment.crops(task, parts[0], None, AVERAGED_ON, options.seed)
-    crops.start_epoch(0)
-    batches = range(min(len(crops), AVERAGED_BATCHES))
-    normalize(network, (crops[batch][0] for batch in batches))
 
     # Evaluate
-    fits = [*line, {"task": "average", "of": [len(history) for history in histories], "seed": options.seed}]
+    fits = [*line, {"task": "average", "of": [len(history) for history in histories]}]
     _ship(name, network, fits, labelled, parts, options.weights)
 
 
 def _data(
-    task: Task, data: Path, clean: str | None = None
+    task: Task, data: Path, lists: list[str | None]
 ) -> tuple[Located, tuple[Located, Located, Located]]:
-    """The faces of `train`; and those of them to fit to, those to calibrate on, and `valid`."""
+    """The faces of `train`; and those of them to fit to, those to calibrate on, and `valid`.
+
+    Args:
+        lists: of experiment.apart.
+    """
     labelled = experiment.read(task, "train", data)
-    return labelled, (*experiment.apart(labelled, [clean]), experiment.read(task, "valid", data))
+    return labelled, (*experiment.apart(labelled, lists), experiment.read(task, "valid", data))
 
 
 def _ship(
@@ -133,12 +133,13 @@ def _ship(
     parts: tuple[Located, Located, Located],
     weights: Path,
 ) -> None:
-    """Calibrate and measure a network in float32, and write it, its records and the cards into `weights`.
+    """Settle, calibrate and measure a network in float32, and write it, its records and the cards.
 
     Args:
         labelled, parts: of _data.
     """
     task, (fitted, calibration, valid) = TASKS[name], parts
+    experiment.settle(network, task, fitted)
     held_out_logits = experiment.logits(network, task, calibration)
     records = {
         attribute: {
@@ -189,8 +190,8 @@ def evaluate(options: argparse.Namespace) -> None:
 def _seen(labelled: Located, fits: list[dict]) -> Located:
     """The faces of `train` that a network has seen in any of its fits, as its record tells them."""
     lists = [fit.get("clean") for fit in fits]
-    if changed := [fit["clean"] for fit in fits if "clean" in fit and not _is_as_it_was(fit)]:
-        print(f"{', '.join(changed)}: no longer as it was, so copies of faces are looked for in all of train")
+    if others := [fit["clean"] for fit in fits if "clean" in fit and not _is_as_it_was(fit)]:
+        print(f"{', '.join(others)}: no longer as it was, so copies of faces are looked for in all of train")
         lists = [None]
     fitted, _ = experiment.apart(labelled, lists)
     return fitted
@@ -255,7 +256,14 @@ def teachers(options: argparse.Namespace) -> None:
     faces, _ = experiment.apart(experiment.read(task, "train", options.data), [options.clean])
     folder = options.runs / (options.name or f"teachers-{options.network}-{options.seed}")
     teach(
-        options.network, faces, options.epochs, options.augmentation, options.seed, folder, options.processes
+        options.network,
+        faces,
+        options.epochs,
+        options.augmentation,
+        options.seed,
+        folder,
+        options.clean,
+        options.processes,
     )
     print(f"{folder}: what they say of {len(faces[0])} faces that they have not seen")
 
@@ -308,7 +316,11 @@ def _recipe(options: argparse.Namespace) -> Recipe:
 
 
 def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespace) -> keras.Model:
-    """A fit's network, grown from that of the fit before; or loaded, where that was done before."""
+    """The network that a fit ends with, fitted as far as it was not before.
+
+    It begins with the model in --start, where this is the command's own fit; else with what the fit before it
+    in TASKS ended with, where there is one.
+    """
     task = TASKS[name]
     start = options.start if name == options.command else None
     keras.utils.set_random_seed(options.seed)
@@ -327,6 +339,10 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")
         (folder / "start.json").write_text(json.dumps(fits))
+    elif start and not _is_or_follows(
+        fits, json.loads((folder / "start.json").read_text()), name, options.seed
+    ):
+        raise ValueError(f"{folder} went on from another model than is in {start} now: choose other --runs")
     if start:
         grow(network, keras.saving.load_model(folder / "start.keras", compile=False))
     crops = experiment.crops(
@@ -351,6 +367,12 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     if start and options.blend:
         blend(network, folder / "start.keras", options.blend)
     return network
+
+
+def _is_or_follows(fits: list[dict], start: list[dict], name: str, seed: int) -> bool:
+    """Whether a model's fits are those that a fit started from, or these and then that fit itself."""
+    later = fits[len(start) :]
+    return fits[: len(start)] == start and (not later or (later[0]["task"], later[0]["seed"]) == (name, seed))
 
 
 def _settings(name: str, options: argparse.Namespace) -> dict:
@@ -396,7 +418,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in SHIPPED:
         command = commands.add_parser(name, help=f"fit the {name} network, or go on fitting it")
         _add_places(command, "data", "weights", "runs")
-        command.add_argument("--epochs", type=int, help="default: the task's own")
+        command.add_argument("--epochs", type=_at_least(1), help="default: the task's own")
         command.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
         command.add_argument("--clean", help=CLEAN)
         command.add_argument("--start", type=Path, help="folder of models to go on from")
@@ -421,13 +443,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("network", choices=SHIPPED)
     command.add_argument("models", type=Path, nargs="+", help="folders of models and their records")
     _add_places(command, "data", "weights")
-    command.add_argument("--seed", type=int, default=0)
 
     command = commands.add_parser("teachers", help="fit larger networks to learn from")
     command.add_argument("network", choices=SHIPPED)
     _add_places(command, "data", "runs")
     command.add_argument("--name", help="of the folder in the runs folder")
-    command.add_argument("--epochs", type=int, default=40)
+    command.add_argument("--epochs", type=_at_least(1), default=40)
     command.add_argument("--augmentation", choices=LEVELS, default="mid")
     command.add_argument("--clean", help=CLEAN)
     command.add_argument("--seed", type=int, default=0)
@@ -447,7 +468,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_places(command, "data", "runs")
     _add_recipe(command, but=DRAWN)
     command.add_argument("--network", choices=NETWORKS, default=Recipe.network)
-    command.add_argument("--trials", type=int, default=30, help="in all, with those of earlier calls")
+    command.add_argument(
+        "--trials", type=_at_least(1), default=30, help="in all, with those of earlier calls"
+    )
 
     command = commands.add_parser("compare", help="fit ours and the baselines alike")
     _add_places(command, "data", "weights", "runs")
@@ -466,7 +489,7 @@ def _parser() -> argparse.ArgumentParser:
         "dataset", help="fer2013, ferplus, utkface, sof, ckplus, or a folder of class folders"
     )
     command.add_argument(
-        "--epochs", type=int, default=6, help="of the networks that doubt labels; 0 doubts none"
+        "--epochs", type=_at_least(0), default=6, help="of the networks that doubt labels; 0 doubts none"
     )
     command.add_argument("--network", choices=NETWORKS, default=Recipe.network, help="that doubts labels")
     return parser
@@ -479,6 +502,17 @@ def _share(text: str) -> float:
     return share
 
 
+def _at_least(least: float, kind: type = int) -> Callable[[str], float]:
+    """A type of an option's numbers."""
+
+    def number(text: str) -> float:
+        if (value := kind(text)) < least:
+            raise argparse.ArgumentTypeError(f"must be at least {least}")
+        return value
+
+    return number
+
+
 def _add_places(command: argparse.ArgumentParser, *names: str) -> None:
     for name in names:
         default, text = PLACES[name]
@@ -487,7 +521,7 @@ def _add_places(command: argparse.ArgumentParser, *names: str) -> None:
 
 def _add_processes(command: argparse.ArgumentParser) -> None:
     text = "that cut crops, so that a GPU need not wait"
-    command.add_argument("--processes", type=int, default=0, help=text)
+    command.add_argument("--processes", type=_at_least(0), default=0, help=text)
 
 
 def _add_recipe(parser: argparse.ArgumentParser, but: tuple[str, ...] = ()) -> None:
@@ -502,16 +536,16 @@ def _add_recipe(parser: argparse.ArgumentParser, but: tuple[str, ...] = ()) -> N
         "precision": (PRECISIONS, "of the computation"),
     }
     numbers = {
-        "side": (int, "of the crop, pixels; default: the network's own"),
-        "epochs": (int, ""),
-        "peak_rate": (float, "of learning; default: the network's own"),
-        "decay": (float, "of weights, decoupled L2"),
-        "dropout": (float, "default: the network's own"),
-        "mixup": (float, "alpha of the shares in which faces are mixed"),
+        "side": (_at_least(1), "of the crop, pixels; default: the network's own"),
+        "epochs": (_at_least(1), ""),
+        "peak_rate": (_at_least(SLOWEST, float), "of learning; default: the network's own"),
+        "decay": (_at_least(0, float), "of weights, decoupled L2"),
+        "dropout": (_at_least(0, float), "default: the network's own"),
+        "mixup": (_at_least(0, float), "alpha of the shares in which faces are mixed"),
         "voters": (float, "share of FER+'s voters in the labels of FER2013"),
-        "patience": (int, "epochs without a better loss before it stops early"),
+        "patience": (_at_least(1), "epochs without a better loss before it stops early"),
         "average": (float, "momentum of the moving average of weights, such as 0.99"),
-        "unfrozen": (int, "last blocks of a pre-trained backbone that are fitted"),
+        "unfrozen": (_at_least(0), "last blocks of a pre-trained backbone that are fitted"),
         "seed": (int, ""),
     }
     texts = {
@@ -539,5 +573,5 @@ def _flag(name: str) -> str:
 if __name__ == "__main__":
     try:
         main()
-    except (FileNotFoundError, ValueError, FloatingPointError) as error:
+    except (OSError, ValueError, FloatingPointError) as error:
         raise SystemExit(str(error)) from None

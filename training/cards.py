@@ -123,7 +123,7 @@ seven, that most voters chose. {valid["ties_left_out"]} pictures on which voters
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
 {_headlines(valid, "accuracy", _percent)}
 {_means(valid)}
-| area under the ROC curve, mean of one against the rest | {valid["roc_auc"]:.3f} |
+| area under the ROC curve, mean of one against the rest | {_area(valid)} |
 | accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"]["accuracy"])} |
 {_calibration(record)}
 
@@ -164,7 +164,7 @@ Right means: UTKFace's label.
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
 {_headlines(valid, "accuracy", _percent)}
 {_means(valid)}
-| area under the ROC curve | {valid["roc_auc"]:.3f} |
+| area under the ROC curve | {_area(valid)} |
 {_calibration(record)}
 
 {table(("group", "accuracy", "balanced", "macro F1", "ROC area", "calibration error", "faces"), rows)}
@@ -201,7 +201,7 @@ the true age of about 80 % of faces.
 |---|---|
 | mean absolute error | {_years(valid["all"])} years |
 {_headlines(valid, "all", _years)}
-| 21-60 years alone | {_years(valid["adults"])} |
+| 21-60 years alone, years | {_years(valid["adults"])} |
 | median error | {valid["all"]["median"]:.2f} years |
 | within 5 years | {_percent(valid["within_5_years"])} |
 | right band of 0-20, 21-40, 41-60, 61-80, 81+ years | {_percent(valid["band_accuracy"])} |
@@ -238,8 +238,8 @@ def _comparison(name: str, compared: dict) -> str:
     return f"""\
 ## {name.capitalize()}: ours and others, trained alike
 
-Ours, `residual`, and those networks of `training/baselines.py` for which the time of two processor cores has
-been enough so far ({len(networks)} of {len(NETWORKS)}), fitted from scratch to the same {fitted:,} faces by
+Those of our network, `residual`, and the baselines of `training/baselines.py` that have been fitted so far
+({len(networks)} of {len(NETWORKS)}), from scratch to the same {fitted:,} faces by
 `python -m training compare {name}{_options(special)} --epochs {recipe["epochs"]}`. The shipped model, above,
 was fitted for longer{damage}; this table compares networks.
 
@@ -319,12 +319,12 @@ def _commands(records: dict[str, dict]) -> str:
         usual = {"epochs": TASKS[network].epochs, "augmentation": TASKS[network].augmentation}
         number = 0
         for fit in trained["fits"]:
-            options = {"data": "DIR", "seed": fit["seed"]}
             if "of" in fit:
                 kept = " ".join(f"FIT{place}" for place in fit["of"])
-                lines.append(f"    python -m training average {network} {kept}{_options(options)}")
+                lines.append(f"    python -m training average {network} {kept} --data DIR")
             if fit["task"] != network:
                 continue
+            options = {"data": "DIR", "seed": fit["seed"]}
             options |= {"start": "weights", "runs": f"runs/again-{number}"} if number else {}
             options |= {key: fit[key] for key, value in usual.items() if fit[key] != value}
             options |= {key: fit[key] for key in ("clean", "precision") if key in fit}
@@ -398,11 +398,17 @@ def _with_unit(by_age: dict[str, dict]) -> dict[str, dict]:
     return {f"{name} years": row for name, row in by_age.items()}
 
 
+def _area(valid: dict) -> str:
+    return "none, of one class" if valid["roc_auc"] is None else f"{valid['roc_auc']:.3f}"
+
+
 def _percent(share: dict) -> str:
     return f"{share['share']:.1%} ({share['low']:.1%} to {share['high']:.1%})"
 
 
-def _years(error: dict) -> str:
+def _years(error: dict | None) -> str:
+    if error is None:
+        return "no such faces"
     interval = f" ({error['low']:.2f} to {error['high']:.2f})" if error["low"] is not None else ""
     return f"{error['mae']:.2f}{interval}"
 

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from inference.alignment import default_points, points
 from inference.faces import EMOTIONS
 from training.duplicates import groups, near_copies, pixel_digest
+from training.networks import AGES
 
 CACHE = Path("runs")  # landmarks found once are kept here; never committed
 SAVE_SECONDS = 60  # between saves of the landmarks found so far
@@ -191,8 +192,9 @@ def _fer2013_rows(table: Path, split: str) -> Faces:
 def read_ferplus(root: Path, split: str) -> Faces:
     """FER2013 with the ten FER+ votes of each picture (Barsoum et al. 2016), in `root/fer2013new.csv`.
 
-    Pictures without a vote for one of our seven emotions are left out. From `train` so are those that
-    most voters call unknown, contempt or not a face; the other splits keep them, as others measure it.
+    Pictures without a vote for one of our seven emotions are left out. From `train` so are those of which no
+    emotion has more votes than contempt, than unknown and than not a face; the other splits keep them, as
+    others measure it.
     Arguments are those of read_fer2013.
 
     Raises:
@@ -343,7 +345,8 @@ def _read(
     """The pictures in root/split; or, where `root` has no such folders, this side of all in it.
 
     Args:
-        labels_of: path -> labels of the picture there, {} where neither its name nor its folder tells any.
+        labels_of: path -> labels of the picture there, {} where neither its name nor its folder tells any;
+            none are understood, either, of ages that no network tells.
         flag: of cv2.imread.
         photos: leave them in their files.
     """
@@ -354,6 +357,7 @@ def _read(
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES]
     paths = [path for path in paths if path.parent.name.lower() != LEFT_OUT]
     told = [labels_of(path) for path in paths]
+    told = [labels if labels.get("age", 0) < AGES else {} for labels in told]
     understood = np.array([bool(labels) for labels in told], bool)
     rows = [labels for labels in told if labels]
     if not rows:

@@ -19,7 +19,7 @@ from training.baselines import BACKBONES, BASELINES, transfer
 from training.data import Faces, clean, dataset, locate, soften
 from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
 from training.fitting import WEIGHT_DECAY, Crops, Taught, check_average, claim, digest, fit
-from training.networks import AGES, grow, precision, residual
+from training.networks import AGES, grow, normalize, precision, residual
 from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, rarity
 
 Located = tuple[Faces, np.ndarray]  # faces and their landmarks
@@ -163,10 +163,10 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
         mixup=recipe.mixup,
         processes=processes,
     )
-    if recipe.average:
+    if recipe.average is not None:
         check_average(recipe.average, recipe.epochs * len(batches))
     # Not before, as what is refused must leave the folder to the recipe that is meant.
-    claim(folder, settings | {"names": pictures(fitted)})
+    claim(folder, settings | {"names": pictures(fitted), "backend": keras.backend.backend()})
     if recipe.teacher:
         batches = Taught(batches, Voter(Path(recipe.teacher)).of_crops, TEACHING, workers=max(2, processes))
     fit(
@@ -188,6 +188,8 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     with precision("float32"):
         serving = build(recipe, task)
     serving.set_weights(network.get_weights())
+    if recipe.average is not None:
+        settle(serving, task, fitted)
     serving.save(folder / "model.keras")
     record = {
         "recipe": asdict(recipe),
@@ -218,8 +220,8 @@ def ingredients(recipe: Recipe) -> dict:
 
 
 def pictures(located: Located) -> str:
-    """A digest of the names of faces, by which they are known to be the same."""
-    return digest("\n".join(located[0].names))
+    """A digest of the names of faces in any order, by which they are known to be the same."""
+    return digest("\n".join(sorted(located[0].names)))
 
 
 def measure(recipe: Recipe, held_out: tuple, valid: tuple) -> dict:
@@ -460,6 +462,17 @@ def crops(
     return Crops(
         faces, landmarks, targets, weights, task.side, task.channels, augmentation, seed, workers=2, **options
     )
+
+
+def settle(network: keras.Model, task: Task, located: Located) -> None:
+    """Estimate a network's statistics of batch normalization anew, on faces as they are served.
+
+    Where weights are means of others, those statistics are nobody's (Izmailov et al. 2018); and after a fit
+    they are those of disturbed pictures.
+    """
+    batches = crops(task, located, augmentation="none")
+    batches.start_epoch(0)
+    normalize(network, (batches[batch][0] for batch in range(len(batches))))
 
 
 def looks(network: keras.Model, task: Task, located: Located) -> dict[str, np.ndarray]:

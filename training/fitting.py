@@ -23,6 +23,7 @@ WARM_UP = 0.1  # of all steps
 MOMENTUM = 0.9
 WEIGHT_DECAY = 5e-3  # decoupled, so 1 / (1 - MOMENTUM) times the usual 5e-4 of coupled L2
 SCHEDULES = ("one-cycle", "plateau")
+KNOWN_LATER = ("names", "backend")  # settings that a finished fit is read without
 LONGEST_AVERAGE = 0.2  # of all steps, that an average of the weights may reach back
 PLATEAU_PATIENCE = 3  # epochs without a better loss before the rate is reduced
 PLATEAU_FACTOR = 0.3  # to which it is reduced
@@ -323,7 +324,7 @@ class _RefuseInfinite(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         if not math.isfinite(logs["loss"]):
-            raise FloatingPointError("the loss is no longer finite; the checkpoint of the last epoch stands")
+            raise FloatingPointError("the loss is no longer finite; no checkpoint was made of this epoch")
 
 
 def fit(
@@ -435,7 +436,8 @@ def claim(folder: Path, settings: dict) -> None:
     """Keep what a folder's fit, search or ensemble is made with, in folder/settings.json.
 
     Raises:
-        ValueError: one of the settings is another than was kept, so that going on would mix two fits.
+        ValueError: one of the settings is another than was kept, or only one of both has it, so that going on
+            would mix two fits.
     """
     path = folder / "settings.json"
     if not path.exists():
@@ -443,11 +445,14 @@ def claim(folder: Path, settings: dict) -> None:
         path.write_text(json.dumps(settings))
         return
     kept = json.loads(path.read_text())
+    names = [*settings, *sorted(kept.keys() - settings.keys() - {*KNOWN_LATER})]
     others = [
-        f"{name} {kept.get(name)}, not {value}" for name, value in settings.items() if kept.get(name) != value
+        f"{name} {kept.get(name)}, not {settings.get(name)}"
+        for name in names
+        if kept.get(name) != settings.get(name)
     ]
     if others:
-        raise ValueError(f"{folder} was made with {'; '.join(others)}: delete it, or choose other --runs")
+        raise ValueError(f"{folder} was made with {'; '.join(others)}: delete it, or choose another folder")
 
 
 def digest(content: str | bytes) -> str:

@@ -96,7 +96,7 @@ def blend(network: keras.Model, path: Path, share: float) -> None:
 
 def normalize(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
     """Estimate the statistics of batch normalization anew, as the mean over batches of standardized crops."""
-    norms = [layer for layer in network.layers if isinstance(layer, layers.BatchNormalization)]
+    norms = list(_norms(network))
     momenta = [norm.momentum for norm in norms]
     for number, batch in enumerate(batches):
         for norm in norms:
@@ -104,6 +104,14 @@ def normalize(network: keras.Model, batches: Iterable[np.ndarray]) -> None:
         network(batch, training=True)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
+
+
+def _norms(network: keras.Model) -> Iterator[layers.BatchNormalization]:
+    for layer in network.layers:
+        if isinstance(layer, layers.BatchNormalization):
+            yield layer
+        elif isinstance(layer, keras.Model):  # a backbone
+            yield from _norms(layer)
 
 
 def name_of(heads: dict[str, int]) -> str:

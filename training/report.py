@@ -156,7 +156,7 @@ def _groups(report: dict, figure_of: str, label: str, path: Path) -> str:
         for name, row in report.get(key, {}).items()
         if row["low"] is not None  # a single face has no interval
     }
-    values = np.array([(row[figure_of], row["low"], row["high"]) for row in rows.values()])
+    values = np.array([(row[figure_of], row["low"], row["high"]) for row in rows.values()]).reshape(-1, 3)
     figure, axes = pyplot.subplots(figsize=(6, 1 + 0.3 * len(rows)))
     axes.errorbar(values[:, 0], range(len(rows)), xerr=np.abs(values[:, 1:] - values[:, :1]).T, fmt="o")
     axes.set(xlabel=label, yticks=range(len(rows)))

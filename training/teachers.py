@@ -27,7 +27,14 @@ PEAK_RATE = 0.1  # of learning from new weights on
 
 
 def teach(
-    name: str, faces: Located, epochs: int, augmentation: str, seed: int, folder: Path, processes: int = 0
+    name: str,
+    faces: Located,
+    epochs: int,
+    augmentation: str,
+    seed: int,
+    folder: Path,
+    clean: str | None = None,
+    processes: int = 0,
 ) -> None:
     """Fit teachers of one of TASKS, side by side, as they can share crops; stopped, they are gone on with.
 
@@ -36,6 +43,7 @@ def teach(
 
     Args:
         seed: decides folds, too.
+        clean: file of the names of `faces`, where they are not all, to be told of.
         processes: of fitting.Crops.
 
     Raises:
@@ -43,7 +51,7 @@ def teach(
         FloatingPointError: the loss is infinite or not a number.
     """
     task = TASKS[name]
-    settings = {"task": name, "epochs": epochs, "augmentation": augmentation, "seed": seed}
+    settings = {"task": name, "epochs": epochs, "augmentation": augmentation, "seed": seed, "clean": clean}
     claim(folder, settings | {"folds": FOLDS, "width": WIDTH, "names": experiment.pictures(faces)})
     if (folder / "said.npz").exists():
         return
@@ -105,9 +113,10 @@ def taught(task: Task, faces: Located, folders: Sequence[Path], share: float) ->
 
 
 def described(folder: Path) -> dict:
-    """How the teachers in a folder were made: their epochs, augmentation and seed."""
+    """How the teachers in a folder were made: their epochs, augmentation, seed and, if any, clean list."""
     settings = json.loads((folder / "settings.json").read_text())
-    return {key: settings[key] for key in ("epochs", "augmentation", "seed")}
+    made = {key: settings.get(key) for key in ("epochs", "augmentation", "seed", "clean")}
+    return {key: value for key, value in made.items() if value is not None}
 
 
 def _beside(networks: list[keras.Model], task: Task) -> keras.Model:

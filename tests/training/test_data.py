@@ -197,6 +197,7 @@ def test_utkface_reads_labels_from_names_and_tells_bad_ones(tmp_path):
         "61_1_20170109142408075.jpg.chip.jpg",
         "39_1_7_20170109142408075.jpg",
         "30_2_1_20170109.jpg",
+        "117_1_4_20170109.jpg",
         "me.jpg",
     )
     for name in good + bad:

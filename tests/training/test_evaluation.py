@@ -128,7 +128,7 @@ def test_intervals_of_means_hold_the_truth():
     """Nineteen of twenty do, of 0.8 right in a large class and 0.5 in a small one."""
     rng = np.random.default_rng(0)
     truth = np.repeat([HAPPY, SAD], (300, 60))
-    held = 0
+    held, widths = 0, []
     for _ in range(40):
         right = rng.random(360) < np.where(truth == HAPPY, 0.8, 0.5)
         answers = np.where(right, truth, HAPPY + SAD - truth)
@@ -136,7 +136,10 @@ def test_intervals_of_means_hold_the_truth():
         low, high = report["intervals"]["balanced_accuracy"]
         assert low < report["balanced_accuracy"] < high
         held += low <= 0.65 <= high
-    assert 33 <= held <= 40
+        widths.append(high - low)
+    assert held >= 33
+    deviation = np.sqrt(0.8 * 0.2 / 300 + 0.5 * 0.5 / 60) / 2
+    assert np.mean(widths) == pytest.approx(2 * 1.96 * deviation, rel=0.15)
 
 
 def test_headlines_without_what_flatters():
@@ -206,6 +209,11 @@ def test_calibrated_ranges_hold_four_fifths_of_the_faces():
     report = report_age(logits, {"age": ages}, {"tail": tail})["all"]
     assert report["inside"] == pytest.approx(0.8, abs=0.01)
     assert report["width"] == pytest.approx((high - low).mean())
+
+
+def test_ages_that_no_range_holds_get_the_widest():
+    labels = {"age": np.full(20, 130)}
+    assert calibrate_age(np.zeros((20, 117)), labels) == {"tail": 0}
 
 
 def test_ages_that_are_nearly_always_right_need_no_range():

@@ -96,7 +96,7 @@ def test_a_finished_fit_is_only_read(place, members):
     assert record == read_record(folder)
     assert _rows(folder) == before
     assert not (folder / "checkpoint").exists()
-    with pytest.raises(ValueError, match="other --runs"):
+    with pytest.raises(ValueError, match="another folder"):
         run(Recipe("emotion", **SMALL, mixup=0.2), place / "nowhere", folder)
 
 

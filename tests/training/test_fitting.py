@@ -472,9 +472,17 @@ def test_a_loss_that_is_no_number_stops_the_fit_and_spares_the_checkpoint(make_f
 def test_settings_are_kept_and_others_refused(tmp_path):
     claim(tmp_path / "age", {"seed": 0, "epochs": 3})
     claim(tmp_path / "age", {"seed": 0, "epochs": 3})
-    claim(tmp_path / "age", {"seed": 0})
-    with pytest.raises(ValueError, match="made with seed 0, not 1: .* other --runs"):
+    with pytest.raises(ValueError, match="made with seed 0, not 1: .* another folder"):
         claim(tmp_path / "age", {"seed": 1, "epochs": 3})
     with pytest.raises(ValueError, match="names None, not abc"):
-        claim(tmp_path / "age", {"seed": 0, "names": "abc"})
+        claim(tmp_path / "age", {"seed": 0, "epochs": 3, "names": "abc"})
+    with pytest.raises(ValueError, match="epochs 3, not None"):
+        claim(tmp_path / "age", {"seed": 0})
     assert json.loads((tmp_path / "age" / "settings.json").read_text()) == {"seed": 0, "epochs": 3}
+
+
+def test_what_is_known_only_once_the_faces_are_read_need_not_be_said_before(tmp_path):
+    claim(tmp_path, {"seed": 0, "names": "abc", "backend": "jax"})
+    claim(tmp_path, {"seed": 0})
+    with pytest.raises(ValueError, match="backend jax, not tensorflow"):
+        claim(tmp_path, {"seed": 0, "backend": "tensorflow"})

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 
 from inference.faces import ATTRIBUTES, EMOTIONS
-from training import teachers
+from training import experiment, teachers
 from training.__main__ import _seen, main
 from training.cards import STRANGE
 from training.conditions import CONDITIONS
 from training.data import locate, read_ferplus
-from training.experiment import logits
 from training.fitting import digest
 from training.networks import precision, residual
 from training.tasks import NETWORK_OF, TASKS
@@ -137,10 +136,12 @@ def test_the_saved_model_answers_as_in_training(place):
         fitted = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
     fitted.load_weights(place / "runs/emotion/checkpoint/latest.weights.h5")
     saved = keras.saving.load_model(place / "weights/emotion.keras", compile=False)
+    fitted_to, _ = experiment.apart(experiment.read(task, "train", place / "data"), [None])
+    experiment.settle(fitted, task, fitted_to)
     faces = read_ferplus(place / "data/fer2013", "valid")
     landmarks = locate(faces, "fer2013-valid")
     in_training, in_serving = (
-        logits(network, task, (faces, landmarks))["emotion"] for network in (fitted, saved)
+        experiment.logits(network, task, (faces, landmarks))["emotion"] for network in (fitted, saved)
     )
     assert np.abs(in_training - in_serving).max() < 0.03 * np.ptp(in_serving)  # bfloat16 keeps 8 bits
     accuracy = (in_serving.argmax(axis=1) == faces.labels["original"]).mean()
@@ -199,7 +200,8 @@ def test_a_fit_starts_from_models_that_are_there(place):
         for folder in ("weights", "more/weights", "more/weights")
     )
     fitted.load_weights(place / "more/runs/emotion/checkpoint/latest.weights.h5")
-    weights = [network.get_weights() for network in (start, blended, fitted)]
+    # Of the others, statistics, the blend has its own.
+    weights = [[np.array(one) for one in network.trainable_variables] for network in (start, blended, fitted)]
     assert max(np.abs(end - begin).max() for begin, _, end in zip(*weights)) > 1e-3
     for begin, middle, end in zip(*weights):
         np.testing.assert_allclose(middle, 0.75 * begin + 0.25 * end, atol=1e-6)
@@ -211,7 +213,7 @@ def test_models_of_one_line_are_averaged(place, tmp_path):
     mean = str(tmp_path / "mean")
     main(["average", "emotion", "weights", str(tmp_path / "later"), "--data", "data", "--weights", mean])
     record = json.loads((tmp_path / "mean/emotion.json").read_text())
-    assert record["trained"]["fits"][-1] == {"task": "average", "of": [2, 3], "seed": 0}
+    assert record["trained"]["fits"][-1] == {"task": "average", "of": [2, 3]}
     assert len(record["trained"]["fits"]) == 4
     assert record["valid"]["accuracy"]["share"] > 0.6
     folders = (Path("weights"), tmp_path / "later", tmp_path / "mean")
@@ -221,10 +223,13 @@ def test_models_of_one_line_are_averaged(place, tmp_path):
         np.testing.assert_allclose(middle, (first + second) / 2, atol=1e-6)
     stray = tmp_path / "stray"
     shutil.copytree("weights", stray)
-    record["trained"]["fits"] = [*record["trained"]["fits"][:1], {"task": "emotion", "epochs": 99}]
+    first = record["trained"]["fits"][0]
+    record["trained"]["fits"] = [first, {"task": "emotion", "epochs": 99}, first]
     (stray / "emotion.json").write_text(json.dumps(record))
     with pytest.raises(ValueError, match="two models"):
         main(["average", "emotion", "weights", "--weights", mean])
+    with pytest.raises(ValueError, match="another number of fits"):
+        main(["average", "emotion", "weights", "weights", "--weights", mean])
     with pytest.raises(ValueError, match="one line of fits"):
         main(["average", "emotion", "weights", str(stray), "--weights", mean])
 
@@ -249,6 +254,8 @@ def test_a_model_learns_what_its_teachers_say(place, tmp_path, monkeypatch):
         "teachers": [{"epochs": 1, "augmentation": "none", "seed": 5}],
         "share": 1.0,
     }
+    with pytest.raises(ValueError, match=r"teachers \[.*\], not None"):  # nor passed off as untaught
+        main(["emotion", "--start", "weights", "--epochs", "4", *elsewhere, "--weights", str(tmp_path), *FIT])
     before, after = (report["valid"]["by_emotion"]["happy"] for report in (_record(place, "emotion"), record))
     assert after["recall"]["share"] > 0.9
     assert after["precision"] < before["precision"] - 0.2
@@ -298,8 +305,21 @@ def test_a_fit_from_nothing_has_nothing_to_be_mixed_with(place):
         main(["emotion", "--blend", "0.5", *FIT])
 
 
+def test_a_fit_never_goes_on_from_another_model_than_it_began_with(place, tmp_path):
+    start = tmp_path / "start"
+    shutil.copytree("weights", start)
+    elsewhere = ("--runs", str(tmp_path / "runs"), "--weights", str(tmp_path / "result"))
+    again = ["emotion", "--start", str(start), "--epochs", "1", *elsewhere, *FIT]
+    main(again)
+    record = _record(place, "emotion")
+    record["trained"]["fits"][-1]["seed"] = 7
+    (start / "emotion.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="another model than is in"):
+        main(again)
+
+
 def test_a_fit_never_goes_on_under_other_settings(place):
-    with pytest.raises(ValueError, match="other --runs"):
+    with pytest.raises(ValueError, match="another folder"):
         main(["emotion", "--epochs", "99", *FIT])
     assert _epochs_fitted(place, "emotion") == EPOCHS["emotion"]
 
@@ -315,6 +335,12 @@ def test_a_fit_never_goes_on_under_other_settings(place):
         ["average", "traits"],
         ["traits", "--augmentation", "huge"],
         ["evaluate", "--epochs", "3"],
+        ["traits", "--epochs", "0"],
+        ["fit", "age", "--epochs", "-1"],
+        ["fit", "age", "--peak-rate", "0"],
+        ["fit", "age", "--patience", "0"],
+        ["fit", "age", "--mixup", "-0.1"],
+        ["inspect", "utkface", "--epochs", "-1"],
     ],
 )
 def test_what_is_not_understood_is_refused(wrong, capsys):
