@@ -91,7 +91,8 @@ def place(
 
     Every face gets its number before any gets more. A number that finds no room beside its box, even
     in small text, goes onto the edge of the box, best into a corner, off all eyes, noses and mouths;
-    where boxes overlap so much that nothing else is left, this may be in a neighbour's box as well.
+    where boxes overlap so much that nothing else is left, this may be in a neighbour's box as well. A face
+    that fills the photo gets more there, too.
 
     Args:
         faces: numbered from 1 in this order, unless there are `numbers`.
@@ -136,15 +137,18 @@ def place(
         smaller = range(smallest, SMALLEST_TEXT - 1, -1)
         return any(fit(index, number, smaller, _within, taken, NUMBER_ROOM) for taken in avoided)
 
+    def describe(index: int, spots: Callable, taken: np.ndarray) -> bool:
+        text = f"{numbers[index]} {_description(faces[index])}"
+        return fit(index, text, sizes[index][:1], spots, taken, DESCRIPTION_ROOM)
+
     for index in range(len(faces)):
         number_beside(index)
     for index in sorted(labels):  # where there is no room for a number, there is none for more
-        text = f"{numbers[index]} {_description(faces[index])}"
-        fit(index, text, sizes[index][:1], _beside, others(index), DESCRIPTION_ROOM)
+        describe(index, _beside, others(index))
     for index in range(len(faces)):
         # Once more as before, since a neighbour's description may have left the spot of its number.
-        if index not in labels and not number_beside(index):
-            number_within(index)
+        if index not in labels and not number_beside(index) and number_within(index):
+            describe(index, _inside, np.concatenate([features, others(index)]))
     return [labels.get(index) for index in range(len(faces))]
 
 
@@ -245,6 +249,12 @@ def _within(frame: Rectangle, across: int, down: int, width: int, height: int) -
     return _rectangles(corners, across, down)
 
 
+def _inside(frame: Rectangle, across: int, down: int, width: int, height: int) -> np.ndarray:
+    """Those spots of _within that do not leave the frame, as they do where it is smaller than the label."""
+    spots = _within(frame, across, down, width, height)
+    return spots[(spots[:, :2] >= frame[:2]).all(1) & (spots[:, 2:] <= frame[2:]).all(1)]
+
+
 def _rectangles(corners: list[tuple[int, int]], across: int, down: int) -> np.ndarray:
     starts = np.array(corners)
     return np.hstack([starts, starts + (across, down)])
@@ -254,6 +264,8 @@ def _first_free(
     candidates: np.ndarray, rooms: np.ndarray, taken: np.ndarray, width: int, height: int
 ) -> int | None:
     """The row of the first of (n, 4) candidates in the photo with its room clear of all (m, 4) taken."""
+    if not len(candidates):
+        return None
     inside = (candidates[:, :2] >= 0).all(1) & (candidates[:, 2:] <= (width, height)).all(1)
     starts, ends = candidates[:, :2] - rooms[:, None], candidates[:, 2:] + rooms[:, None]
     # Few of a crowd are near enough to matter.
