@@ -161,9 +161,9 @@ _TRAITS = Task(
 # learning half from teachers of training/teachers.py (-0.4 points; disgust -13), either network with a weight
 # for each place in its last pooling (emotion -0.2 points, traits the same), traits at 112 pixels (gender -0.5
 # points, age the same), emotion at 64 pixels (25 more epochs: -0.1 points, though +9 with masks and +3 with
-# sunglasses, but 4 ms more for seven faces), emotion for 18 more epochs at 48 (-0.4 points, disgust -8, though
-# +7 with masks; with twice as many covered faces -0.8, -5 and +7), and the mean of these and what is shipped
-# (-0.4, -8 and +5 to +7).
+# sunglasses, but 4 ms more for seven faces), emotion for 18 more epochs at 48 (-0.4 points, disgust -8,
+# though +7 with masks; with twice as many covered faces -0.8, -5 and +7), and the mean of these and what is
+# shipped (-0.4, -8 and +5 to +7).
 TASKS = {
     "emotion_base": _EMOTION,
     "emotion": replace(_EMOTION, epochs=16, peak_rate=0.05, start="emotion_base"),
