@@ -144,10 +144,16 @@ async def analyze(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 
 
 async def mention(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-    """The bot's name in a reply to a photo or a video, in a group; else it is left alone."""
-    replied = update.effective_message.reply_to_message
-    if _kind(replied) is not None:
+    """The bot's name in a group: in a reply to a photo or a video it asks for that, and alone how to begin.
+
+    Else people talk about the bot, not to it.
+    """
+    message = update.effective_message
+    replied = message.reply_to_message
+    if replied is not None and _kind(replied) is not None:
         await _answer(replied, update, context)
+    elif len(message.text.split()) == 1:
+        await start(update, context)
 
 
 async def anything_else(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -282,7 +288,7 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
     application.add_handler(MessageHandler(private & READABLE, photo))
     application.add_handler(MessageHandler(private & ~filters.StatusUpdate.ALL, anything_else))
     application.add_handler(MessageHandler(group & READABLE & ASKED, group_photo))
-    application.add_handler(MessageHandler(group & filters.REPLY & MENTION, mention))
+    application.add_handler(MessageHandler(group & filters.TEXT & MENTION, mention))
     application.add_handler(MessageHandler(group & ADDED, start))
     application.add_error_handler(failed)
     return application

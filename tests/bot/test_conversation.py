@@ -201,6 +201,7 @@ def test_groups_hear_nothing_they_did_not_ask_for(telegram, astronaut):
     assert answers(telegram, telegram.send_text(GROUP, "hello everybody")) == []
     assert answers(telegram, telegram.send_text(GROUP, "/dance")) == []
     assert answers(telegram, telegram.send_sticker(GROUP)) == []
+    assert answers(telegram, telegram.send_text(GROUP, f"I like @{name} a lot")) == []
     (answer,) = answers(telegram, telegram.send_text(GROUP, f"/analyze@{name}", reply_to=message_id(photo)))
     assert (answer.reply_to, "woman" in answer.caption) == (message_id(photo), True)
     (answer,) = answers(
@@ -247,6 +248,8 @@ def test_a_group_that_the_bot_joins_hears_how_to_begin(telegram):
     for joined in ({"new_chat_members": [stranger, telegram.bot]}, {"group_chat_created": True}):
         (answer,) = answers(telegram, telegram.send(GROUP, **joined))
         assert answer.text == replies.START_IN_A_GROUP
+    (answer,) = answers(telegram, telegram.send_text(GROUP, f"@{telegram.bot['username']}"))
+    assert answer.text == replies.START_IN_A_GROUP  # likewise who only calls its name
 
 
 def test_a_photo_that_replies_to_the_bot_is_given_to_it(telegram, astronaut):
