@@ -100,7 +100,7 @@ def average(options: argparse.Namespace) -> None:
         raise ValueError("only models that one line of fits went through can be averaged")
 
     # Data
-    labelled, parts = _data(task, options.data, [fit.get("clean") for fit in line if "of" not in fit])
+    labelled, parts = _data(task, options.data, _lists(line))
 
     # Network
     networks = [keras.saving.load_model(folder / f"{name}.keras", compile=False) for folder in options.models]
@@ -189,12 +189,17 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _seen(labelled: Located, fits: list[dict]) -> Located:
     """The faces of `train` that a network has seen in any of its fits, as its record tells them."""
-    lists = [fit.get("clean") for fit in fits]
+    lists = _lists(fits)
     if others := [fit["clean"] for fit in fits if "clean" in fit and not _is_as_it_was(fit)]:
         print(f"{', '.join(others)}: no longer as it was, so copies of faces are looked for in all of train")
         lists = [None]
     fitted, _ = experiment.apart(labelled, lists)
     return fitted
+
+
+def _lists(fits: list[dict]) -> list[str | None]:
+    """The clean lists of fits, which averages between them have none of."""
+    return [fit.get("clean") for fit in fits if "of" not in fit]
 
 
 def _is_as_it_was(fit: dict) -> bool:

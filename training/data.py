@@ -193,8 +193,8 @@ def read_ferplus(root: Path, split: str) -> Faces:
     """FER2013 with the ten FER+ votes of each picture (Barsoum et al. 2016), in `root/fer2013new.csv`.
 
     Pictures without a vote for one of our seven emotions are left out. From `train` so are those of which no
-    emotion has more votes than each of contempt, unknown and not a face; the other splits keep them, as others
-    measure it. Arguments are those of read_fer2013.
+    emotion has more votes than each of contempt, unknown and not a face; the other splits keep them, as
+    others measure it. Arguments are those of read_fer2013.
 
     Raises:
         FileNotFoundError: there are no such pictures, or no votes for them.
