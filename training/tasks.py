@@ -163,7 +163,9 @@ _TRAITS = Task(
 # points, age the same), emotion at 64 pixels (25 more epochs: -0.1 points, though +9 with masks and +3 with
 # sunglasses, but 4 ms more for seven faces), emotion for 18 more epochs at 48 (-0.4 points, disgust -8,
 # though +7 with masks; with twice as many covered faces -0.8, -5 and +7), and the mean of these and what is
-# shipped (-0.4, -8 and +5 to +7).
+# shipped (-0.4, -8 and +5 to +7), emotion at 56 pixels (14 more epochs, `low`, after those at 64: the same,
+# disgust -5, but +0.7 at one look, +7 with masks and 2 with sunglasses; with RARE_CLASS_POWER 0.65 in the
+# last five -0.3, disgust +11).
 TASKS = {
     "emotion_base": _EMOTION,
     "emotion": replace(_EMOTION, epochs=16, peak_rate=0.05, start="emotion_base"),
