@@ -81,7 +81,7 @@ QUOTED = {"do_quote": True, "allow_sending_without_reply": True}  # how everythi
 
 
 async def start(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
-    """/start, and a group that the bot joins: how to begin."""
+    """/start, a group that the bot joins, and who only calls its name there: how to begin."""
     private = update.effective_chat.type == Chat.PRIVATE
     await _say(update.effective_message, replies.START if private else replies.START_IN_A_GROUP)
 

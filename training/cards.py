@@ -146,7 +146,7 @@ def _gender(record: dict) -> str:
             _percent(row),
             f"{row['balanced_accuracy']:.3f}",
             f"{row['macro_f1']:.3f}",
-            "" if row["roc_auc"] is None else f"{row['roc_auc']:.3f}",
+            _area(row, ""),
             f"{row['calibration_error']:.3f}",
             row["faces"],
         )
@@ -398,8 +398,8 @@ def _with_unit(by_age: dict[str, dict]) -> dict[str, dict]:
     return {f"{name} years": row for name, row in by_age.items()}
 
 
-def _area(valid: dict) -> str:
-    return "none, of one class" if valid["roc_auc"] is None else f"{valid['roc_auc']:.3f}"
+def _area(report: dict, missing: str = "none, of one class") -> str:
+    return missing if report["roc_auc"] is None else f"{report['roc_auc']:.3f}"
 
 
 def _percent(share: dict) -> str:

@@ -45,8 +45,10 @@ def calibrate_age(logits: np.ndarray, labels: dict[str, np.ndarray]) -> dict[str
         return _inside(*_ranges(*decode_age(logits, tail)), labels["age"]).mean() - RANGE_SHARE
 
     widest, narrowest = 0, 0.5  # which is a single year, and may be right often enough
-    if excess(widest) < 0 or excess(narrowest) > 0:
-        return {"tail": widest if excess(widest) < 0 else narrowest}
+    if excess(widest) < 0:
+        return {"tail": widest}
+    if excess(narrowest) > 0:
+        return {"tail": narrowest}
     return {"tail": round(bisect(excess, widest, narrowest), 6)}
 
 

@@ -200,7 +200,7 @@ def test_a_fit_starts_from_models_that_are_there(place):
         for folder in ("weights", "more/weights", "more/weights")
     )
     fitted.load_weights(place / "more/runs/emotion/checkpoint/latest.weights.h5")
-    # Of the others, statistics, the blend has its own.
+    # The other variables are statistics, which each model has of its own.
     weights = [[np.array(one) for one in network.trainable_variables] for network in (start, blended, fitted)]
     assert max(np.abs(end - begin).max() for begin, _, end in zip(*weights)) > 1e-3
     for begin, middle, end in zip(*weights):
