@@ -17,7 +17,7 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
 
@@ -39,7 +39,7 @@ from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, r
 from training.export import read_records, record_of, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
 from training.networks import blend, grow, precision, residual
-from training.tasks import NETWORK_OF, PRECISIONS, TASKS, Task
+from training.tasks import NETWORK_OF, PRECISIONS, TASKS, Task, rarity
 from training.teachers import described, taught, teach
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> None:
 def train(options: argparse.Namespace) -> None:
     """Data, network, training and evaluation of one of SHIPPED."""
     name = options.command
-    task = TASKS[name]
+    task = _task(name, options)
     if options.blend is not None and not options.start:
         raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
 
@@ -82,7 +82,7 @@ def train(options: argparse.Namespace) -> None:
     network = serving_copy(_fitted(name, fitted, valid, options), task)
 
     # Evaluate
-    _ship(name, network, _history(name, labelled, options), labelled, parts, options.weights)
+    _ship(name, task, network, _history(name, labelled, options), labelled, parts, options.weights)
 
 
 def average(options: argparse.Namespace) -> None:
@@ -91,11 +91,12 @@ def average(options: argparse.Namespace) -> None:
     Such models err less together than each (Wortsman et al. 2022, "Model soups").
     """
     name = options.network
-    task = TASKS[name]
-    histories = [record_of(next(iter(task.heads)), folder)["trained"]["fits"] for folder in options.models]
+    records = [record_of(next(iter(TASKS[name].heads)), folder) for folder in options.models]
+    histories = [record["trained"]["fits"] for record in records]
     if len(histories) < 2 or len(set(map(len, histories))) < len(histories):
         raise ValueError("an average is of two models or more, each of another number of fits")
     line = max(histories, key=len)
+    task = _task_of(records[histories.index(line)])
     if any(line[: len(history)] != history for history in histories):
         raise ValueError("only models that one line of fits went through can be averaged")
 
@@ -110,7 +111,7 @@ def average(options: argparse.Namespace) -> None:
 
     # Evaluate
     fits = [*line, {"task": "average", "of": [len(history) for history in histories]}]
-    _ship(name, network, fits, labelled, parts, options.weights)
+    _ship(name, task, network, fits, labelled, parts, options.weights)
 
 
 def _data(
@@ -125,8 +126,20 @@ def _data(
     return labelled, (*experiment.apart(labelled, lists), experiment.read(task, "valid", data))
 
 
+def _task(name: str, options: argparse.Namespace) -> Task:
+    """One of TASKS, with crops as large as the command's own fit is asked to have."""
+    task = TASKS[name]
+    return replace(task, side=options.side) if options.command == name and options.side else task
+
+
+def _task_of(record: dict) -> Task:
+    """What a model's last fit learnt, from its record."""
+    return replace(TASKS[record["network"]], side=record["side"])
+
+
 def _ship(
     name: str,
+    task: Task,
     network: keras.Model,
     fits: list[dict],
     labelled: Located,
@@ -138,7 +151,7 @@ def _ship(
     Args:
         labelled, parts: of _data.
     """
-    task, (fitted, calibration, valid) = TASKS[name], parts
+    fitted, calibration, valid = parts
     experiment.settle(network, task, fitted)
     held_out_logits = experiment.logits(network, task, calibration)
     records = {
@@ -175,8 +188,8 @@ def evaluate(options: argparse.Namespace) -> None:
     if not records:
         raise FileNotFoundError(f"no records of models in {options.weights}")
     for name in sorted({record["network"] for record in records.values()}):
-        task = TASKS[name]
-        own = {attribute: record_of(attribute, options.weights) for attribute in task.heads}
+        own = {attribute: record_of(attribute, options.weights) for attribute in TASKS[name].heads}
+        task = _task_of(next(iter(own.values())))
         network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
         labelled, valid = (experiment.read(task, split, options.data) for split in ("train", "valid"))
         measured, logits = _measure(own, network, labelled, valid)
@@ -218,7 +231,7 @@ def _measure(
         labelled: the faces of `train`.
     """
     record = next(iter(records.values()))
-    task, fits = TASKS[record["network"]], record["trained"]["fits"]
+    task, fits = _task_of(record), record["trained"]["fits"]
     pictures = experiment.pictures(labelled)
     strange = any(fit.get("pictures", pictures) != pictures for fit in fits)
     if strange:
@@ -326,7 +339,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     It begins with the model in --start, where this is the command's own fit; else with what the fit before it
     in TASKS ended with, where there is one.
     """
-    task = TASKS[name]
+    task = _task(name, options)
     start = options.start if name == options.command else None
     keras.utils.set_random_seed(options.seed)
     with precision(options.precision):
@@ -353,7 +366,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     crops = experiment.crops(
         task,
         faces,
-        task.weights(faces[0].labels),
+        _weights(name, faces, options),
         settings["augmentation"],
         options.seed,
         taught(task, faces, options.teachers, options.share) if options.teachers else None,
@@ -380,11 +393,20 @@ def _is_or_follows(fits: list[dict], start: list[dict], name: str, seed: int) ->
     return fits[: len(start)] == start and (not later or (later[0]["task"], later[0]["seed"]) == (name, seed))
 
 
+def _weights(name: str, faces: Located, options: argparse.Namespace) -> np.ndarray:
+    """(n,) float32, how much each face counts: as the task has it, unless the command's own fit is told."""
+    task, labels = TASKS[name], faces[0].labels
+    if options.command != name or options.rarity is None:
+        return task.weights(labels)
+    return rarity(experiment.kinds(next(iter(task.heads)), labels), options.rarity)
+
+
 def _settings(name: str, options: argparse.Namespace) -> dict:
-    """Epochs and augmentation of a fit: its own, unless it is the command's and that says otherwise."""
+    """What a fit is told: the task's own, unless it is the command's and that says otherwise."""
     task, own = TASKS[name], options.command == name
-    epochs = options.epochs if own and options.epochs is not None else task.epochs
-    return {"epochs": epochs, "augmentation": own and options.augmentation or task.augmentation}
+    usual = {"epochs": task.epochs, "augmentation": task.augmentation}
+    told = {key: getattr(options, key) for key in (*usual, "side", "rarity")} if own else {}
+    return usual | {key: value for key, value in told.items() if value is not None}
 
 
 def _lesson(options: argparse.Namespace) -> dict:
@@ -402,7 +424,7 @@ def _elsewhere() -> dict:
 
 def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[dict]:
     """The settings of every fit that a network went through, first to last, and what it was fitted to."""
-    task = TASKS[name]
+    task = _task(name, options)
     if options.start and name == options.command:
         before = json.loads((options.runs / name / "start.json").read_text())
     else:
@@ -425,6 +447,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_places(command, "data", "weights", "runs")
         command.add_argument("--epochs", type=_at_least(1), help="default: the task's own")
         command.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
+        command.add_argument("--side", type=_at_least(1), help="of the crop, pixels; default: the task's own")
+        text = "power by which rare emotions, or bands of ages, weigh more; default: the task's own"
+        command.add_argument("--rarity", type=_at_least(0, float), help=text)
         command.add_argument("--clean", help=CLEAN)
         command.add_argument("--start", type=Path, help="folder of models to go on from")
         command.add_argument(

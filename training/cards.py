@@ -292,6 +292,7 @@ def _fit(fit: dict, side: int) -> str:
         return f"the mean of what {_numbers(fit)} left"
     made = [f"`{fit['task']}`", f"augmentation `{fit['augmentation']}`", f"seed {fit['seed']}"]
     made += [f"crops of {fit['side']} pixels"] if fit.get("side", side) != side else []
+    made += [f"rare classes weighing more by a power of {fit['rarity']}"] if "rarity" in fit else []
     made += [f"to the faces of `{fit['clean']}`"] if "clean" in fit else []
     made += [f"in {fit['precision']}"] if "precision" in fit else []
     made += [f"on {fit['backend']}"] if "backend" in fit else []
@@ -316,7 +317,8 @@ def _commands(records: dict[str, dict]) -> str:
     networks = {record["network"]: record["trained"] for record in records.values()}
     lines = []
     for network, trained in networks.items():
-        usual = {"epochs": TASKS[network].epochs, "augmentation": TASKS[network].augmentation}
+        task = TASKS[network]
+        usual = {"epochs": task.epochs, "augmentation": task.augmentation, "side": task.side}
         number = 0
         for fit in trained["fits"]:
             if "of" in fit:
@@ -326,8 +328,8 @@ def _commands(records: dict[str, dict]) -> str:
                 continue
             options = {"data": "DIR", "seed": fit["seed"]}
             options |= {"start": "weights", "runs": f"runs/again-{number}"} if number else {}
-            options |= {key: fit[key] for key, value in usual.items() if fit[key] != value}
-            options |= {key: fit[key] for key in ("clean", "precision") if key in fit}
+            options |= {key: fit[key] for key, value in usual.items() if fit.get(key, value) != value}
+            options |= {key: fit[key] for key in ("rarity", "clean", "precision") if key in fit}
             options |= {"blend": fit["blended"]} if "blended" in fit else {}
             options |= _lesson(network, fit)
             lines += _teachers(network, fit, lines)

@@ -14,7 +14,7 @@ from training.networks import AGES
 
 L1_WEIGHT = 0.1  # of the age's error in years, beside the cross-entropy of its distribution
 PRECISIONS = ("mixed_bfloat16", "float32")  # dtype policies of Keras that a fit may have; the usual one first
-RARE_CLASS_POWER = 0.5  # weight of a class: (mean size / its size) ** power; 0 none, 1 fully balanced
+RARE_CLASS_POWER = 0.5  # by which rare classes weigh more, of `rarity`
 
 
 @dataclass(frozen=True)
@@ -99,17 +99,18 @@ def accuracy(women, logits):
     return ops.cast(ops.equal(women > 0.5, logits > 0), "float32")
 
 
-def rarity(classes: np.ndarray) -> np.ndarray:
+def rarity(classes: np.ndarray, power: float = RARE_CLASS_POWER) -> np.ndarray:
     """How much each face is to count, so that rare classes are learnt too.
 
     Args:
         classes: (n,) int, from 0.
+        power: of mean size / size of a class in its weight; 0 is none, 1 is fully balanced.
 
     Returns:
         (n,) float32 of mean 1.
     """
     sizes = np.bincount(classes)
-    weights = (sizes.mean() / np.maximum(sizes, 1)) ** RARE_CLASS_POWER
+    weights = (sizes.mean() / np.maximum(sizes, 1)) ** power
     return (weights / np.average(weights, weights=sizes))[classes].astype(np.float32)
 
 
@@ -152,23 +153,18 @@ _TRAITS = Task(
     epochs=36,
 )
 
-# Each network is fitted in cycles of the learning rate (warm restarts, Loshchilov and Hutter 2017). The
-# one for traits grows before its last; emotion, from pictures of 48 pixels, did not gain by that. What is
-# shipped went through some more, short ones, by --start and --blend, as the records tell.
+# Each network is fitted in cycles of the learning rate (warm restarts, Loshchilov and Hutter 2017), and the
+# crops grow between them. What is shipped went through some more, by --start and --blend, as the records
+# tell.
 # Tried, and not shipped: learning half from the network before, traits with blocks (2, 2, 3) (gender -0.2
 # points, age +0.04 years), emotion with UTKFace's faces as well (-0.9 points; blended -0.4), emotion with a
 # second head for FER2013's own labels (-0.3 to -1.0 points; blended -0.2; that head 67.8 to 69.0 %), emotion
 # learning half from teachers of training/teachers.py (-0.4 points; disgust -13), either network with a weight
 # for each place in its last pooling (emotion -0.2 points, traits the same), traits at 112 pixels (gender -0.5
-# points, age the same), emotion at 64 pixels (25 more epochs: -0.1 points, though +9 with masks and +3 with
-# sunglasses, but 4 ms more for seven faces), emotion for 18 more epochs at 48 (-0.4 points, disgust -8,
-# though +7 with masks; with twice as many covered faces -0.8, -5 and +7), and the mean of these and what is
-# shipped (-0.4, -8 and +5 to +7), emotion at 56 pixels (14 more epochs, `low`, after those at 64: the same,
-# disgust -5, but +0.7 at one look, +7 with masks and 2 with sunglasses; with RARE_CLASS_POWER 0.65 in the
-# last five -0.3, disgust +11).
+# points, age the same), emotion at 64 pixels (no better than at 56, and slower).
 TASKS = {
     "emotion_base": _EMOTION,
-    "emotion": replace(_EMOTION, epochs=16, peak_rate=0.05, start="emotion_base"),
+    "emotion": replace(_EMOTION, epochs=16, peak_rate=0.05, side=56, start="emotion_base"),
     "traits_base": _TRAITS,
     "traits_again": replace(_TRAITS, epochs=16, peak_rate=0.05, augmentation="high", start="traits_base"),
     "traits": replace(_TRAITS, epochs=16, peak_rate=0.05, side=96, blocks=(2, 3, 4), start="traits_again"),

@@ -31,7 +31,7 @@ def _record(name, logits, labels):
     return {
         "task": name,
         "network": network,
-        "side": 48,
+        "side": 96,
         "channels": 1,
         "parameters": 1_560_615,
         "calibration": decoding,
@@ -39,8 +39,9 @@ def _record(name, logits, labels):
             "date": "2026-01-31",
             "fits": [
                 {"task": "base", "epochs": 36, "augmentation": "mid", "side": 32, "seed": 2},
-                {"task": network, "epochs": 9, "augmentation": "mid", "side": 48, "seed": 3},
-                {"task": network, "epochs": 5, "augmentation": "low", "seed": 4, "blended": 0.25},
+                {"task": network, "epochs": 9, "augmentation": "mid", "side": 96, "seed": 3},
+                {"task": network, "epochs": 5, "augmentation": "low", "side": 40, "seed": 4}
+                | {"rarity": 0.75, "blended": 0.25},
                 {"task": network, "epochs": 9, "augmentation": "mid", "seed": 5}
                 | {"clean": "clean.txt", "precision": "float32"},
                 {"task": network, "epochs": 9, "augmentation": "mid", "seed": 6, "backend": "jax"}
@@ -170,7 +171,7 @@ def test_the_commands_that_make_them_are_told(records):
     expected = """\
     python -m training traits --data DIR --seed 3 --epochs 9
     python -m training traits --data DIR --seed 4 --start weights --runs runs/again-1 --epochs 5 \
---augmentation low --blend 0.25
+--augmentation low --side 40 --rarity 0.75 --blend 0.25
     python -m training traits --data DIR --seed 5 --start weights --runs runs/again-2 --epochs 9 \
 --clean clean.txt --precision float32
     python -m training teachers traits --data DIR --epochs 30 --augmentation mid --seed 0
@@ -186,7 +187,8 @@ def test_the_commands_that_make_them_are_told(records):
     text = cards(records, {}, {})
     assert expected in text
     assert "seed 2, crops of 32 pixels), then 9 epochs (`traits`, augmentation `mid`, seed 3), then" in text
-    assert "seed 4, 25% of it mixed with what it started from" in text
+    weighed = "rare classes weighing more by a power of 0.75"
+    assert f"seed 4, crops of 40 pixels, {weighed}, 25% of it mixed with what it started from" in text
     assert "seed 5, to the faces of `clean.txt`, in float32" in text
     assert "then the mean of what fits 3, 4 and 6 left, then" in text
     assert "FIT8 is a folder" in text

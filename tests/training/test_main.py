@@ -15,7 +15,7 @@ import pytest
 
 from inference.faces import ATTRIBUTES, EMOTIONS
 from training import experiment, teachers
-from training.__main__ import _seen, main
+from training.__main__ import _parser, _seen, _weights, main
 from training.cards import STRANGE
 from training.conditions import CONDITIONS
 from training.data import locate, read_ferplus
@@ -54,6 +54,8 @@ def place(tmp_path_factory, write_data):
         for name, rate in PEAK_RATES.items():
             short = {"epochs": EPOCHS[name], "peak_rate": rate, "blocks": BLOCKS[name]}
             patch.setitem(TASKS, name, replace(TASKS[name], **short, augmentation="low"))
+        # One epoch is not enough to learn the same bars in another size.
+        patch.setitem(TASKS, "emotion", replace(TASKS["emotion"], side=TASKS["emotion_base"].side))
         for condition in CONDITIONS.keys() - {"with a mask"}:  # each takes seconds a model
             patch.delitem(CONDITIONS, condition)
         write_data(root, COUNTS)
@@ -209,12 +211,19 @@ def test_a_fit_starts_from_models_that_are_there(place):
 
 def test_models_of_one_line_are_averaged(place, tmp_path):
     elsewhere = ("--runs", str(tmp_path), "--weights", str(tmp_path / "later"))
-    main(["emotion", "--start", "weights", "--epochs", "1", *elsewhere, *FIT])
+    told = ("--epochs", "1", "--side", "47", "--rarity", "0.75")
+    main(["emotion", "--start", "weights", *told, *elsewhere, *FIT])
+    later = json.loads((tmp_path / "later/emotion.json").read_text())
+    assert later["side"] == 47
+    assert later["trained"]["fits"][-1].items() >= {"epochs": 1, "side": 47, "rarity": 0.75}.items()
     mean = str(tmp_path / "mean")
     main(["average", "emotion", "weights", str(tmp_path / "later"), "--data", "data", "--weights", mean])
     record = json.loads((tmp_path / "mean/emotion.json").read_text())
     assert record["trained"]["fits"][-1] == {"task": "average", "of": [2, 3]}
     assert len(record["trained"]["fits"]) == 4
+    assert record["side"] == 47  # the last one's
+    main(["evaluate", "--data", "data", "--weights", mean])
+    assert json.loads((tmp_path / "mean/emotion.json").read_text()) == record
     assert record["valid"]["accuracy"]["share"] > 0.6
     folders = (Path("weights"), tmp_path / "later", tmp_path / "mean")
     networks = [keras.saving.load_model(folder / "emotion.keras", compile=False) for folder in folders]
@@ -232,6 +241,20 @@ def test_models_of_one_line_are_averaged(place, tmp_path):
         main(["average", "emotion", "weights", "weights", "--weights", mean])
     with pytest.raises(ValueError, match="one line of fits"):
         main(["average", "emotion", "weights", str(stray), "--weights", mean])
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_rare_faces_weigh_as_the_fit_of_the_command_is_told(make_faces, name):
+    faces, landmarks = make_faces(70, 0)
+    kept = np.r_[:35, 35:70:7]  # every seventh is of the first emotion, and the youngest
+    faces = faces.take(kept)
+    options = _parser().parse_args([name, "--rarity", "1"])
+    weights = _weights(name, (faces, landmarks[kept]), options)
+    kinds = experiment.kinds("emotion" if name == "emotion" else "age", faces.labels)
+    totals = np.bincount(kinds, weights)
+    assert np.ptp(totals) < 1e-4 < np.ptp(weights)  # all kinds together weigh alike
+    before = _weights(f"{name}_base", (faces, landmarks[kept]), options)
+    np.testing.assert_array_equal(before, TASKS[name].weights(faces.labels))
 
 
 def test_a_model_learns_what_its_teachers_say(place, tmp_path, monkeypatch):
