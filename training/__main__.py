@@ -127,9 +127,8 @@ def _data(
 
 
 def _task(name: str, options: argparse.Namespace) -> Task:
-    """One of TASKS, with crops as large as the command's own fit is asked to have."""
-    task = TASKS[name]
-    return replace(task, side=options.side) if options.command == name and options.side else task
+    """One of TASKS, with crops as large as the command's own fit is told."""
+    return replace(TASKS[name], side=_settings(name, options)["side"])
 
 
 def _task_of(record: dict) -> Task:
@@ -404,8 +403,8 @@ def _weights(name: str, faces: Located, options: argparse.Namespace) -> np.ndarr
 def _settings(name: str, options: argparse.Namespace) -> dict:
     """What a fit is told: the task's own, unless it is the command's and that says otherwise."""
     task, own = TASKS[name], options.command == name
-    usual = {"epochs": task.epochs, "augmentation": task.augmentation}
-    told = {key: getattr(options, key) for key in (*usual, "side", "rarity")} if own else {}
+    usual = {"epochs": task.epochs, "augmentation": task.augmentation, "side": task.side}
+    told = {key: getattr(options, key) for key in (*usual, "rarity")} if own else {}
     return usual | {key: value for key, value in told.items() if value is not None}
 
 
@@ -424,7 +423,7 @@ def _elsewhere() -> dict:
 
 def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[dict]:
     """The settings of every fit that a network went through, first to last, and what it was fitted to."""
-    task = _task(name, options)
+    task = TASKS[name]
     if options.start and name == options.command:
         before = json.loads((options.runs / name / "start.json").read_text())
     else:
@@ -434,7 +433,7 @@ def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[
         special |= {"clean": options.clean, "list": digest(Path(options.clean).read_text())}
     special |= _lesson(options) | _elsewhere()
     special |= {"precision": options.precision} if options.precision != PRECISIONS[0] else {}
-    made = {"side": task.side, "seed": options.seed, "pictures": experiment.pictures(labelled)}
+    made = {"seed": options.seed, "pictures": experiment.pictures(labelled)}
     return before + [{"task": name} | _settings(name, options) | made | special]
 
 

@@ -29,7 +29,8 @@ def emotion():
 
 @pytest.fixture
 def crops():
-    return np.random.default_rng(1).normal(0, 1, (8, 48, 48, 1)).astype(np.float32)
+    side = TASKS["emotion"].side
+    return np.random.default_rng(1).normal(0, 1, (8, side, side, 1)).astype(np.float32)
 
 
 def test_the_copy_is_float32_and_answers_alike(emotion, crops):
