@@ -11,7 +11,7 @@ from inference.faces import ATTRIBUTES, MIRRORED_FACES, Age, Emotion, Gender
 from inference.runtime import folded, in_batches, tf
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
-BATCHES = (16, *range(8, 0, -1))  # crops a call; bounds memory on photos of crowds, and fits small groups
+BATCHES = (8, 4, 2, 1)  # crops a call; each size keeps memory of its own, all that a small dyno can spare
 
 
 class Attributes:
