@@ -394,10 +394,10 @@ def _is_or_follows(fits: list[dict], start: list[dict], name: str, seed: int) ->
 
 def _weights(name: str, faces: Located, options: argparse.Namespace) -> np.ndarray:
     """(n,) float32, how much each face counts: as the task has it, unless the command's own fit is told."""
-    task, labels = TASKS[name], faces[0].labels
-    if options.command != name or options.rarity is None:
+    task, labels, settings = TASKS[name], faces[0].labels, _settings(name, options)
+    if "rarity" not in settings:
         return task.weights(labels)
-    return rarity(experiment.kinds(next(iter(task.heads)), labels), options.rarity)
+    return rarity(experiment.kinds(next(iter(task.heads)), labels), settings["rarity"])
 
 
 def _settings(name: str, options: argparse.Namespace) -> dict:
