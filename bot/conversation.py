@@ -311,7 +311,7 @@ def _is_mention(message: Message) -> bool:
 
 
 def _is_command(message: Message) -> bool:
-    """Whether its caption is /analyze, which Telegram knows as a command in texts alone."""
+    """Whether its caption is /analyze, which CommandHandler looks for in texts alone."""
     words = (message.caption or "").lower().split()
     return bool(words) and words[0] in ("/analyze", f"/analyze@{message.get_bot().username.lower()}")
 

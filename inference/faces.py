@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 
 ATTRIBUTES = ("emotion", "gender", "age")  # what is read from each face
-# Mirror images make emotions right for 0.9 % more of the faces (weights/README.md) and double the time; in
-# photos with more faces than this, time goes first.
+# Mirror images make emotions right more often (weights/README.md) and double the time; in photos with more
+# faces than this, time goes first.
 MIRRORED_FACES = 4
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 

@@ -33,7 +33,8 @@ SHARED = """\
 these sets is in this repository.
 
 - FER2013: fitted on the official `Training` usage, measured on `PublicTest`; `PrivateTest` was never read.
-  Pictures that most FER+ voters call unknown, contempt or not a face are left out of fitting.
+  Pictures of which no emotion has more FER+ votes than each of contempt, unknown and not a face are left out
+  of fitting.
   One in ten of the `PublicTest` pictures has a copy in `Training` (`python -m training inspect fer2013`),
   which flatters every work that uses these splits; the card above tells the accuracy without them.
 - UTKFace has no official split. Ours keeps copies of one photo on one side, by a perceptual hash, which

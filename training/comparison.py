@@ -62,6 +62,5 @@ def _told(record: dict) -> dict:
     return {
         "parameters": record["parameters"],
         "faces": record["faces"],
-        "seconds": record["seconds"],
         "valid": {key: record["valid"][key] for key in SHOWN[record["recipe"]["task"]]},
     }
