@@ -35,11 +35,11 @@ from training.conditions import CONDITIONS, changed
 from training.duplicates import copied
 from training.ensemble import ensemble
 from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
-from training.experiment import BALANCES, NETWORKS, Located, Recipe, headline, run
+from training.experiment import BALANCES, NETWORKS, Located, Recipe, run, score
 from training.export import read_records, record_of, serving_copy, write_record
 from training.fitting import SCHEDULES, claim, digest, fit
 from training.networks import blend, grow, precision, residual
-from training.tasks import NETWORK_OF, PRECISIONS, TASKS, Task, rarity
+from training.tasks import NETWORK_OF, PRECISIONS, TASKS, Task
 from training.teachers import described, taught, teach
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
@@ -127,8 +127,9 @@ def _data(
 
 
 def _task(name: str, options: argparse.Namespace) -> Task:
-    """One of TASKS, with crops as large as the command's own fit is told."""
-    return replace(TASKS[name], side=_settings(name, options)["side"])
+    """One of TASKS, with what the command's own fit is told of crops and rare faces."""
+    told = _settings(name, options)
+    return replace(TASKS[name], **{key: told[key] for key in ("side", "rarity") if key in told})
 
 
 def _task_of(record: dict) -> Task:
@@ -231,7 +232,7 @@ def _measure(
     """
     record = next(iter(records.values()))
     task, fits = _task_of(record), record["trained"]["fits"]
-    pictures = experiment.pictures(labelled)
+    pictures = experiment.names_digest(labelled)
     strange = any(fit.get("pictures", pictures) != pictures for fit in fits)
     if strange:
         print(f"{record['network']} was fitted to other pictures than train: it may have seen some of valid")
@@ -262,7 +263,7 @@ def try_fit(options: argparse.Namespace) -> None:
     recipe = _recipe(options)
     folder = options.runs / (options.name or f"{recipe.task}-{recipe.network}")
     record = run(recipe, options.data, folder, options.processes)
-    print(f"{folder}: {abs(headline(recipe.task, record['valid']))} on valid; more in record.json")
+    print(f"{folder}: {abs(score(recipe.task, record['valid']))} on valid; more in record.json")
     if options.publish:
         publish(folder.name, record, options.weights)
 
@@ -298,7 +299,7 @@ def vote(options: argparse.Namespace) -> None:
     """An ensemble of finished fits."""
     folder = options.runs / (options.name or f"{options.task}-ensemble")
     record = ensemble(options.task, options.members, options.data, options.runs, folder)
-    print(f"{record['members']}: {abs(headline(options.task, record['valid']))} on valid")
+    print(f"{record['members']}: {abs(score(options.task, record['valid']))} on valid")
 
 
 def compare(options: argparse.Namespace) -> None:
@@ -352,7 +353,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     fits = record_of(next(iter(task.heads)), start)["trained"]["fits"] if start else []
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
     made |= _lesson(options) | {"backend": keras.backend.backend()}
-    claim(folder, settings | made | {"names": experiment.pictures(faces)})
+    claim(folder, settings | made | {"names": experiment.names_digest(faces)})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")
         (folder / "start.json").write_text(json.dumps(fits))
@@ -365,7 +366,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     crops = experiment.crops(
         task,
         faces,
-        _weights(name, faces, options),
+        task.weights(faces[0].labels),
         settings["augmentation"],
         options.seed,
         taught(task, faces, options.teachers, options.share) if options.teachers else None,
@@ -390,14 +391,6 @@ def _is_or_follows(fits: list[dict], start: list[dict], name: str, seed: int) ->
     """Whether a model's fits are those that a fit started from, or these and then that fit itself."""
     later = fits[len(start) :]
     return fits[: len(start)] == start and (not later or (later[0]["task"], later[0]["seed"]) == (name, seed))
-
-
-def _weights(name: str, faces: Located, options: argparse.Namespace) -> np.ndarray:
-    """(n,) float32, how much each face counts: as the task has it, unless the command's own fit is told."""
-    task, labels, settings = TASKS[name], faces[0].labels, _settings(name, options)
-    if "rarity" not in settings:
-        return task.weights(labels)
-    return rarity(experiment.kinds(next(iter(task.heads)), labels), settings["rarity"])
 
 
 def _settings(name: str, options: argparse.Namespace) -> dict:
@@ -433,7 +426,7 @@ def _history(name: str, labelled: Located, options: argparse.Namespace) -> list[
         special |= {"clean": options.clean, "list": digest(Path(options.clean).read_text())}
     special |= _lesson(options) | _elsewhere()
     special |= {"precision": options.precision} if options.precision != PRECISIONS[0] else {}
-    made = {"seed": options.seed, "pictures": experiment.pictures(labelled)}
+    made = {"seed": options.seed, "pictures": experiment.names_digest(labelled)}
     return before + [{"task": name} | _settings(name, options) | made | special]
 
 

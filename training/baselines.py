@@ -14,6 +14,8 @@ from pathlib import Path
 import keras
 from keras import layers
 
+from training.networks import headed
+
 Heads = dict[str, int]  # name and number of logits of each output
 
 
@@ -47,7 +49,7 @@ def lenet(side: int, channels: int, heads: Heads, dropout: float) -> keras.Model
     x = layers.Flatten()(x)
     x = layers.Dense(120, activation="relu")(x)
     x = layers.Dense(84, activation="relu")(x)
-    return _model(inputs, x, heads, dropout)
+    return headed(inputs, x, heads, dropout)
 
 
 def three_conv(side: int, channels: int, heads: Heads, dropout: float) -> keras.Model:
@@ -75,7 +77,7 @@ def _three_conv(side: int, channels: int, heads: Heads, dropout: float, widths: 
         x = layers.Dense(width, activation="relu")(x)
         x = layers.BatchNormalization()(x)
         x = layers.Dropout(dropout)(x)
-    return _model(inputs, x, heads)
+    return headed(inputs, x, heads)
 
 
 def four_conv(side: int, channels: int, heads: Heads, dropout: float) -> keras.Model:
@@ -93,7 +95,7 @@ def four_conv(side: int, channels: int, heads: Heads, dropout: float) -> keras.M
         x = layers.BatchNormalization()(x)
         x = layers.Activation("relu")(x)
         x = layers.Dropout(dropout)(x)
-    return _model(inputs, x, heads)
+    return headed(inputs, x, heads)
 
 
 def six_conv(side: int, channels: int, heads: Heads, dropout: float) -> keras.Model:
@@ -109,7 +111,7 @@ def six_conv(side: int, channels: int, heads: Heads, dropout: float) -> keras.Mo
     x = layers.Dense(128, activation="relu")(x)
     x = layers.BatchNormalization()(x)
     x = layers.Dropout(dropout)(x)
-    return _model(inputs, x, heads)
+    return headed(inputs, x, heads)
 
 
 def six_conv_narrow(side: int, channels: int, heads: Heads, dropout: float) -> keras.Model:
@@ -121,7 +123,7 @@ def six_conv_narrow(side: int, channels: int, heads: Heads, dropout: float) -> k
             x = layers.MaxPooling2D(pool)(x)
     x = layers.Dropout(dropout)(x)
     x = layers.Flatten()(x)
-    return _model(inputs, x, heads)
+    return headed(inputs, x, heads)
 
 
 def two_conv_age(side: int, channels: int, heads: Heads, dropout: float) -> keras.Model:
@@ -133,7 +135,7 @@ def two_conv_age(side: int, channels: int, heads: Heads, dropout: float) -> kera
         x = layers.MaxPooling2D()(x)
     x = layers.Flatten()(x)
     x = layers.Dense(128, activation="relu")(x)
-    return _model(inputs, x, heads, dropout)
+    return headed(inputs, x, heads, dropout)
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ class Backbone:
         scale, offset: bring standardized crops to about the range it was pre-trained on.
         order: of the colors that it was pre-trained on, "RGB" or "BGR".
         block: a pattern whose groups name a layer's block; other layers belong to the block before them.
+        peak_rate: of the learning rate; networks without batch normalization bear less.
     """
 
     build: Callable[..., keras.Model]
@@ -152,11 +155,12 @@ class Backbone:
     offset: float
     order: str
     block: str
+    peak_rate: float = 0.05
 
 
 BACKBONES = {
     "mobilenet": Backbone(keras.applications.MobileNet, 0.5, 0, "RGB", r"conv_(?:dw|pw|pad)_(\d+)"),
-    "vgg16": Backbone(keras.applications.VGG16, 60, 0, "BGR", r"block(\d)_"),
+    "vgg16": Backbone(keras.applications.VGG16, 60, 0, "BGR", r"block(\d)_", peak_rate=0.01),
     "resnet50v2": Backbone(keras.applications.ResNet50V2, 0.5, 0, "RGB", r"conv(\d)_block(\d)_"),
     # With weights from a file it lacks a layer that divides by the root of 0.226, the deviation of colors.
     "efficientnetb0": Backbone(keras.applications.EfficientNetB0, 126, 127.5, "RGB", r"block(\d[a-z])_"),
@@ -195,7 +199,7 @@ def transfer(
     x = keras.ops.flip(x, axis=-1) if backbone.order == "BGR" else x
     x = layers.Rescaling(backbone.scale, backbone.offset)(x)
     x = layers.GlobalAveragePooling2D()(body(x))
-    return _model(inputs, x, heads, dropout)
+    return headed(inputs, x, heads, dropout)
 
 
 def blocks_of(body: keras.Model, pattern: str) -> list[list[keras.layers.Layer]]:
@@ -213,12 +217,6 @@ def blocks_of(body: keras.Model, pattern: str) -> list[list[keras.layers.Layer]]
 
 def _convolution(x, width: int, kernel: int, activation: str | None = "relu"):
     return layers.Conv2D(width, kernel, padding="same", activation=activation)(x)
-
-
-def _model(inputs, x, heads: Heads, dropout: float = 0) -> keras.Model:
-    x = layers.Dropout(dropout)(x)
-    outputs = {name: layers.Dense(size, dtype="float32", name=name)(x) for name, size in heads.items()}
-    return keras.Model(inputs, outputs if len(outputs) > 1 else next(iter(outputs.values())))
 
 
 BASELINES = {

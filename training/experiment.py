@@ -17,10 +17,10 @@ from training import classes
 from training.augmentation import LEVELS
 from training.baselines import BACKBONES, BASELINES, transfer
 from training.data import Faces, clean, dataset, locate, soften
-from training.evaluation import AGE_BANDS, CALIBRATE, REPORT
+from training.evaluation import CALIBRATE, REPORT
 from training.fitting import WEIGHT_DECAY, Crops, Taught, check_average, claim, digest, fit
 from training.networks import AGES, grow, normalize, precision, residual
-from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, rarity
+from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, class_weights, kinds
 
 Located = tuple[Faces, np.ndarray]  # faces and their landmarks
 
@@ -29,7 +29,7 @@ DATA = {"emotion": "ferplus", "gender": "utkface", "age": "utkface"}  # set that
 LABELS = {"emotion": "votes", "gender": "gender", "age": "age"}  # column that each task learns
 BALANCES = ("none", "weights", "sampling")
 BACKBONE_SIDE = 96  # pixels of the crop
-PEAK_RATE = 0.05  # of our network and of backbones
+PEAK_RATE = 0.05  # of our network
 DROPOUT = 0.3
 TEACHING = 0.7  # share of the teacher in targets; the labels have the rest
 UNFROZEN = 2  # blocks of a backbone that are fitted
@@ -138,7 +138,7 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     task = task_of(recipe)
     if recipe.teacher:
         _check_teacher(recipe, task)
-    settings = asdict(recipe) | ingredients(recipe)
+    settings = settings_of(recipe)
     if (folder / "record.json").exists():
         claim(folder, settings)
         return read_record(folder)
@@ -152,7 +152,7 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     keras.utils.set_random_seed(recipe.seed)  # not before, as the detector that finds landmarks draws, too
     with precision(recipe.precision):
         network = build(recipe, task)
-    rare = rarity(kinds(recipe.task, fitted[0].labels))
+    rare = class_weights(kinds(recipe.task, fitted[0].labels))
     batches = crops(
         task,
         fitted,
@@ -166,7 +166,7 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     if recipe.average is not None:
         check_average(recipe.average, recipe.epochs * len(batches))
     # Not before, as what is refused must leave the folder to the recipe that is meant.
-    claim(folder, settings | {"names": pictures(fitted), "backend": keras.backend.backend()})
+    claim(folder, settings | {"names": names_digest(fitted), "backend": keras.backend.backend()})
     if recipe.teacher:
         batches = Taught(batches, Voter(Path(recipe.teacher)).of_crops, TEACHING, workers=max(2, processes))
     fit(
@@ -203,6 +203,17 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
     return record
 
 
+def settings_of(recipe: Recipe) -> dict:
+    """All that a fit depends on but its faces; sides and rates that are the network's own may change, too.
+
+    Raises:
+        FileNotFoundError: of `ingredients`.
+        ValueError: of `task_of`.
+    """
+    task = task_of(recipe)
+    return asdict(recipe) | {"side": task.side, "peak_rate": task.peak_rate} | ingredients(recipe)
+
+
 def ingredients(recipe: Recipe) -> dict:
     """What the names in a recipe stood for when it was followed, by which it is known to be the same.
 
@@ -219,7 +230,7 @@ def ingredients(recipe: Recipe) -> dict:
     return found
 
 
-def pictures(located: Located) -> str:
+def names_digest(located: Located) -> str:
     """A digest of the names of faces in any order, by which they are known to be the same."""
     return digest("\n".join(sorted(located[0].names)))
 
@@ -235,8 +246,8 @@ def measure(recipe: Recipe, held_out: tuple, valid: tuple) -> dict:
     }
 
 
-def headline(task: str, report: dict) -> float:
-    """The figure that a task's reports are compared by; higher is better."""
+def score(task: str, report: dict) -> float:
+    """What a task's reports are compared by, higher is better: accuracy, or minus the error in years."""
     return -report["all"]["mae"] if task == "age" else report["accuracy"]["share"]
 
 
@@ -329,7 +340,7 @@ def task_of(recipe: Recipe) -> Task:
     if baseline:
         side, channels, rate = baseline.side, baseline.channels, baseline.peak_rate
     elif recipe.network in BACKBONES:
-        side, channels, rate = BACKBONE_SIDE, 3, PEAK_RATE
+        side, channels, rate = BACKBONE_SIDE, 3, BACKBONES[recipe.network].peak_rate
     else:
         side, channels, rate = base.side, base.channels, PEAK_RATE
     task = replace(
@@ -422,13 +433,6 @@ def _labelled(recipe: Recipe, task: Task, split: str, data: Path) -> Located:
     if recipe.task == "emotion":
         faces = replace(faces, labels=classes.merge(faces.labels, recipe.classes))
     return faces, landmarks
-
-
-def kinds(task: str, labels: dict[str, np.ndarray]) -> np.ndarray:
-    """(n,) int, the class of each face, for ages their band, by which faces are balanced."""
-    if task == "emotion":
-        return labels["votes"].argmax(axis=1)
-    return labels["gender"] if task == "gender" else np.digitize(labels["age"], AGE_BANDS) - 1
 
 
 def _check_teacher(recipe: Recipe, task: Task) -> None:

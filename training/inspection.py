@@ -6,7 +6,7 @@ All of it is told in findings.csv, counted in report.md and shown on sheets; cle
 
 import csv
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -27,15 +27,15 @@ from training.experiment import (
     answers,
     build,
     crops,
-    kinds,
-    pictures,
+    names_digest,
     probabilities,
+    settings_of,
     task_of,
 )
 from training.fitting import claim, fit
 from training.networks import precision
 from training.sheets import write_sheet
-from training.tasks import rarity
+from training.tasks import class_weights, kinds
 
 SPLITS = ("train", "valid")
 FLAT_SHARE = 0.6  # of the pixels, that have the most frequent grey level
@@ -253,13 +253,13 @@ def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: 
         inside = fold_of == fold
         path = folder / f"{name}-{fold}"
         others = faces.take(~inside), landmarks[~inside]
-        claim(path, asdict(recipe) | {"names": pictures(others)})
+        claim(path, settings_of(recipe) | {"names": names_digest(others)})
         part = faces.take(inside), landmarks[inside]
         if not (path / "logits.npy").exists():
             keras.utils.set_random_seed(fold)
             with precision(recipe.precision):
                 network = build(recipe, task)
-            batches = crops(task, others, rarity(kinds(name, others[0].labels)), "mid", fold)
+            batches = crops(task, others, class_weights(kinds(name, others[0].labels)), "mid", fold)
             watched = part[0].take(slice(500)), part[1][:500]  # only shown
             fit(
                 network,
@@ -369,11 +369,7 @@ def _report(
 
 def _balance(labels: dict[str, np.ndarray]) -> dict[str, tuple]:
     """Names of classes and (n,) numbers of each picture's, by what they tell."""
-    balance = {}
+    names = {"gender": GENDERS, "age": band_names(AGE_BANDS)}
     if "votes" in labels:
-        balance["emotion"] = classes.names(labels["votes"].shape[1]), labels["votes"].argmax(axis=1)
-    if "gender" in labels:
-        balance["gender"] = GENDERS, labels["gender"]
-    if "age" in labels:
-        balance["age"] = band_names(AGE_BANDS), np.digitize(labels["age"], AGE_BANDS) - 1
-    return balance
+        names = {"emotion": classes.names(labels["votes"].shape[1])} | names
+    return {task: (words, kinds(task, labels)) for task, words in names.items() if LABELS[task] in labels}

@@ -42,10 +42,19 @@ def residual(
     for stage, (few, count) in enumerate(zip(STAGES, blocks, strict=True), 1):
         for block in range(1, count + 1):
             x = _block(x, width * few, stride=2 if block == 1 else 1, name=f"stage{stage}_block{block}")
-    x = layers.GlobalAveragePooling2D()(x)
+    return headed(inputs, layers.GlobalAveragePooling2D()(x), heads, dropout)
+
+
+def headed(inputs, x, heads: dict[str, int], dropout: float = 0) -> keras.Model:
+    """A model from inputs to the logits, float32, that are read from features.
+
+    Args:
+        inputs, x: symbolic tensors of Keras; x is (n, channels).
+        heads, dropout: of `residual`, and the outputs are as there.
+    """
     x = layers.Dropout(dropout)(x)
     outputs = {name: layers.Dense(size, dtype="float32", name=name)(x) for name, size in heads.items()}
-    return keras.Model(inputs, outputs if len(outputs) > 1 else outputs[name_of(heads)])
+    return keras.Model(inputs, outputs if len(outputs) > 1 else next(iter(outputs.values())))
 
 
 @contextmanager
@@ -112,12 +121,6 @@ def _norms(network: keras.Model) -> Iterator[layers.BatchNormalization]:
             yield layer
         elif isinstance(layer, keras.Model):  # a backbone
             yield from _norms(layer)
-
-
-def name_of(heads: dict[str, int]) -> str:
-    """The name of the only head."""
-    (name,) = heads
-    return name
 
 
 def _convolution(x, width: int, kernel: int, stride: int = 1, activation: bool = True, *, name: str):

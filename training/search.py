@@ -9,7 +9,7 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from training.experiment import Recipe, headline, ingredients, run, task_of
+from training.experiment import Recipe, run, score, settings_of
 from training.fitting import claim, digest
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # fits that ended, and fits that diverged
@@ -32,8 +32,7 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
         ValueError: no loss stayed finite, the folder holds the search of another recipe, or the data set
             can't teach the task.
     """
-    task_of(recipe)  # refuses what no fit can do
-    made = asdict(recipe) | ingredients(recipe)
+    made = settings_of(recipe)
     del made["level"]  # each fit draws its own
     claim(folder, made)
     study = optuna.create_study(
@@ -54,7 +53,7 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
         name = digest(json.dumps(asdict(drawn)))
         trial.set_user_attr("folder", name)
         try:
-            figure = headline(recipe.task, run(drawn, data, folder / name)["held_out"])
+            figure = score(recipe.task, run(drawn, data, folder / name)["held_out"])
         except FloatingPointError:
             study.tell(trial, state=TrialState.PRUNED)
         else:

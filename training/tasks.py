@@ -10,11 +10,12 @@ from keras import ops
 
 from inference.faces import EMOTIONS
 from training.data import Faces, read_ferplus, read_utkface
+from training.evaluation import AGE_BANDS
 from training.networks import AGES
 
 L1_WEIGHT = 0.1  # of the age's error in years, beside the cross-entropy of its distribution
 PRECISIONS = ("mixed_bfloat16", "float32")  # dtype policies of Keras that a fit may have; the usual one first
-RARE_CLASS_POWER = 0.5  # by which rare classes weigh more, of `rarity`
+RARE_CLASS_POWER = 0.5  # by which rare classes weigh more, of `class_weights`
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Task:
         heads: logits of each output, by what they tell, of inference.faces.ATTRIBUTES.
         target_of: labels -> target array, by head.
         losses, metrics: by head.
-        weights: labels -> (n,) float32, weight of each face in the loss.
+        rarity: power by which rare kinds of the first head weigh more, of `class_weights`.
         epochs, peak_rate: of the one-cycle schedule.
         blocks: of the network's stages.
         augmentation: a key of augmentation.LEVELS.
@@ -43,7 +44,7 @@ class Task:
     target_of: dict[str, Callable[[dict[str, np.ndarray]], np.ndarray]]
     losses: dict
     metrics: dict
-    weights: Callable[[dict[str, np.ndarray]], np.ndarray]
+    rarity: float
     epochs: int
     peak_rate: float = 0.1
     blocks: tuple[int, ...] = (2, 2, 2)
@@ -57,6 +58,10 @@ class Task:
     def targets(self, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Target arrays of all heads."""
         return {head: self.target_of[head](labels) for head in self.heads}
+
+    def weights(self, labels: dict[str, np.ndarray]) -> np.ndarray:
+        """(n,) float32 of mean 1, how much each face counts in the loss."""
+        return class_weights(kinds(next(iter(self.heads)), labels), self.rarity)
 
 
 def age_distributions(ages: np.ndarray) -> np.ndarray:
@@ -99,7 +104,14 @@ def accuracy(women, logits):
     return ops.cast(ops.equal(women > 0.5, logits > 0), "float32")
 
 
-def rarity(classes: np.ndarray, power: float = RARE_CLASS_POWER) -> np.ndarray:
+def kinds(task: str, labels: dict[str, np.ndarray]) -> np.ndarray:
+    """(n,) int, the class of each face, for ages their band, by which faces are balanced."""
+    if task == "emotion":
+        return labels["votes"].argmax(axis=1)
+    return labels["gender"] if task == "gender" else np.digitize(labels["age"], AGE_BANDS) - 1
+
+
+def class_weights(classes: np.ndarray, power: float = RARE_CLASS_POWER) -> np.ndarray:
     """How much each face is to count, so that rare classes are learnt too.
 
     Args:
@@ -114,14 +126,6 @@ def rarity(classes: np.ndarray, power: float = RARE_CLASS_POWER) -> np.ndarray:
     return (weights / np.average(weights, weights=sizes))[classes].astype(np.float32)
 
 
-def _emotion_weights(labels: dict[str, np.ndarray]) -> np.ndarray:
-    return rarity(labels["votes"].argmax(axis=1))
-
-
-def _equal_weights(labels: dict[str, np.ndarray]) -> np.ndarray:
-    return np.ones(len(labels["age"]), np.float32)
-
-
 _EMOTION = Task(
     dataset="fer2013",
     read=read_ferplus,
@@ -131,7 +135,7 @@ _EMOTION = Task(
     target_of={"emotion": lambda labels: labels["votes"]},
     losses={"emotion": keras.losses.CategoricalCrossentropy(from_logits=True)},
     metrics={"emotion": keras.metrics.CategoricalAccuracy("accuracy")},
-    weights=_emotion_weights,
+    rarity=RARE_CLASS_POWER,
     epochs=30,
 )
 _TRAITS = Task(
@@ -149,7 +153,7 @@ _TRAITS = Task(
         "gender": keras.losses.BinaryCrossentropy(from_logits=True, label_smoothing=0.02),
     },
     metrics={"age": mae, "gender": accuracy},
-    weights=_equal_weights,
+    rarity=0,
     epochs=36,
 )
 

@@ -52,7 +52,7 @@ def teach(
     """
     task = TASKS[name]
     settings = {"task": name, "epochs": epochs, "augmentation": augmentation, "seed": seed, "clean": clean}
-    claim(folder, settings | {"folds": FOLDS, "width": WIDTH, "names": experiment.pictures(faces)})
+    claim(folder, settings | {"folds": FOLDS, "width": WIDTH, "names": experiment.names_digest(faces)})
     if (folder / "said.npz").exists():
         return
     photo_of = groups(near_copies(faces[0].images), len(faces[0]))

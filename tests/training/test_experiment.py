@@ -13,7 +13,7 @@ from optuna.distributions import FloatDistribution
 
 from inference.decoding import sigmoid, softmax
 from inference.faces import EMOTIONS
-from training import comparison
+from training import comparison, experiment
 from training.__main__ import DRAWN, main
 from training.augmentation import LEVELS
 from training.classes import names
@@ -36,12 +36,14 @@ from training.experiment import (
     read_record,
     restyle,
     run,
+    settings_of,
     task_of,
     unusual,
     vote,
 )
 from training.export import read_figures, write_figures
 from training.search import search, study_file
+from training.tasks import TASKS
 
 pytestmark = [
     # Keras reads its variables in a way that NumPy 2 deprecates.
@@ -428,6 +430,18 @@ def test_only_a_model_like_ours_is_gone_on_from(place):
     build(Recipe("age", "lenet"), task_of(Recipe("age", "lenet"))).save(place / "lenet.keras")
     with pytest.raises(ValueError, match="like ours"):
         build(recipe, task_of(recipe))
+
+
+def test_a_fit_is_known_by_the_side_and_the_rate_that_are_its_networks_own(monkeypatch):
+    settings = settings_of(Recipe("emotion"))
+    assert settings == settings_of(Recipe("emotion", side=settings["side"], peak_rate=settings["peak_rate"]))
+    monkeypatch.setitem(TASKS, "emotion", replace(TASKS["emotion"], side=40))
+    monkeypatch.setattr(experiment, "PEAK_RATE", 0.2)
+    changed = settings_of(Recipe("emotion"))
+    assert {key: changed[key] for key in changed if changed[key] != settings[key]} == {
+        "side": 40,
+        "peak_rate": 0.2,
+    }
 
 
 def test_a_fit_is_known_by_the_weights_that_it_begins_with(tmp_path):

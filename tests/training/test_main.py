@@ -15,13 +15,13 @@ import pytest
 
 from inference.faces import ATTRIBUTES, EMOTIONS
 from training import experiment, teachers
-from training.__main__ import _parser, _seen, _weights, main
+from training.__main__ import _parser, _seen, _task, main
 from training.cards import STRANGE
 from training.conditions import CONDITIONS
 from training.data import locate, read_ferplus
 from training.fitting import digest
 from training.networks import precision, residual
-from training.tasks import NETWORK_OF, TASKS
+from training.tasks import NETWORK_OF, TASKS, kinds
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("emotion", "traits")
@@ -245,15 +245,14 @@ def test_models_of_one_line_are_averaged(place, tmp_path):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_rare_faces_weigh_as_the_fit_of_the_command_is_told(make_faces, name):
-    faces, landmarks = make_faces(70, 0)
+    faces, _ = make_faces(70, 0)
     kept = np.r_[:35, 35:70:7]  # every seventh is of the first emotion, and the youngest
     faces = faces.take(kept)
     options = _parser().parse_args([name, "--rarity", "1"])
-    weights = _weights(name, (faces, landmarks[kept]), options)
-    kinds = experiment.kinds("emotion" if name == "emotion" else "age", faces.labels)
-    totals = np.bincount(kinds, weights)
+    weights = _task(name, options).weights(faces.labels)
+    totals = np.bincount(kinds("emotion" if name == "emotion" else "age", faces.labels), weights)
     assert np.ptp(totals) < 1e-4 < np.ptp(weights)  # all kinds together weigh alike
-    before = _weights(f"{name}_base", (faces, landmarks[kept]), options)
+    before = _task(f"{name}_base", options).weights(faces.labels)
     np.testing.assert_array_equal(before, TASKS[name].weights(faces.labels))
 
 

@@ -3,7 +3,7 @@ import pytest
 
 from inference.faces import EMOTIONS
 from training.networks import AGES
-from training.tasks import TASKS, age_distributions, age_loss, mae, rarity
+from training.tasks import TASKS, age_distributions, age_loss, class_weights, mae
 
 YEARS = np.arange(AGES)
 
@@ -42,7 +42,7 @@ def test_rare_emotions_weigh_more_and_the_mean_weight_is_one():
     assert weights.mean() == pytest.approx(1, abs=1e-5)
     assert weights[41] > weights[45] > weights[60]  # disgust, fear, happy
     assert weights[41] / weights[60] == pytest.approx(50**0.5, rel=1e-4)
-    more = rarity(votes.argmax(axis=1), 0.75)
+    more = class_weights(votes.argmax(axis=1), 0.75)
     assert more.mean() == pytest.approx(1, abs=1e-5)
     assert more[41] / more[60] == pytest.approx(50**0.75, rel=1e-4)
 
