@@ -133,6 +133,6 @@ class Delivery:
 
 
 def _queue(update: Json) -> tuple[str, int]:
-    """Messages wait for those before them in their chat; anything else for those of its sender."""
+    """An update waits for those of its kind before it in its chat."""
     kind, content = list(update.items())[1]
-    return kind, content["chat"]["id"] if "chat" in content else content["from"]["id"]
+    return kind, content["chat"]["id"]

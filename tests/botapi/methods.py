@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import PurePath
 from typing import Any
@@ -11,7 +12,6 @@ from urllib.parse import urlsplit
 from tests.botapi import limits
 from tests.botapi.limits import ApiError, bad_request, too_many_requests
 from tests.botapi.pictures import check_photo
-from tests.botapi.words import format_text
 from tests.botapi.world import Action, Json, Media, Sent, Webhook, World
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")  # hosts whose webhook may be plain HTTP, on any port
@@ -27,7 +27,6 @@ ACTIONS = (
 )
 SPOILERS = ("photo", "video", "animation")  # which may be sent covered
 FOLDERS = {
-    "document": "documents",
     "animation": "animations",
     "video": "videos",
     "video_note": "video_notes",
@@ -145,7 +144,7 @@ class Methods:
         if not url:
             return self.delete_webhook(parameters)
         now = time.monotonic()
-        if world.rates and now < self._webhook_set + SET_WEBHOOK_PAUSE:
+        if world.rate_limits and now < self._webhook_set + SET_WEBHOOK_PAUSE:
             raise too_many_requests(SET_WEBHOOK_PAUSE)
         self._webhook_set = now
         if len(secret) > limits.SECRET:
@@ -183,9 +182,6 @@ class Methods:
         self._world.commands[_scope(parameters)] = commands
         return True
 
-    def get_my_commands(self, parameters: Parameters) -> list[Json]:
-        return self._world.commands.get(_scope(parameters), [])
-
     def set_my_description(self, parameters: Parameters) -> bool:
         return self._describe("description", limits.DESCRIPTION, parameters)
 
@@ -205,15 +201,15 @@ class Methods:
     # Messages
 
     def send_message(self, parameters: Parameters) -> Json:
-        text, entities = _message_text(parameters)
-        content = {"text": text} | ({"entities": entities} if entities else {})
-        return self._send("sendMessage", parameters, [content], [])[0]
+        text = _plain(parameters, "text")
+        if not text.strip():
+            raise bad_request("message text is empty")
+        if len(text) > limits.TEXT:
+            raise bad_request("message is too long")
+        return self._send("sendMessage", parameters, {"text": text})
 
     def send_photo(self, parameters: Parameters) -> Json:
         return self._send_medium("sendPhoto", "photo", parameters)
-
-    def send_document(self, parameters: Parameters) -> Json:
-        return self._send_medium("sendDocument", "document", parameters)
 
     def send_animation(self, parameters: Parameters) -> Json:
         return self._send_medium("sendAnimation", "animation", parameters)
@@ -222,86 +218,14 @@ class Methods:
         return self._send_medium("sendVideo", "video", parameters)
 
     def send_video_note(self, parameters: Parameters) -> Json:
-        for name in ("caption", "parse_mode", "caption_entities"):  # which a video note has not
-            parameters.strings.pop(name, None)
+        parameters.strings.pop("caption", None)  # which a video note has not
         return self._send_medium("sendVideoNote", "video_note", parameters)
-
-    def send_media_group(self, parameters: Parameters) -> list[Json]:
-        items = parameters.json("media", list, required=True)
-        if len(items) > limits.ALBUM[-1]:
-            raise bad_request("too many messages to send as an album")
-        if not items:
-            raise bad_request("there are no messages to send")
-        if len(items) < limits.ALBUM[0]:  # documented; in fact Telegram sends one as a plain message
-            raise bad_request("too few messages to send as an album")
-        kinds = {str(item.get("type")) for item in items}
-        for kind in sorted(kinds - {"photo", "video", "document"}):
-            raise bad_request(f"can't parse InputMedia: type \"{kind}\" can't be used in sendMediaGroup")
-        if "document" in kinds and len(kinds) > 1:
-            raise bad_request("document can't be mixed with other media types")
-        self._chat(parameters)
-        contents, media = [], []
-        for number, item in enumerate(items, 1):
-            upload = self._file(parameters, str(item.get("media", "")))
-            if upload is None:
-                raise bad_request("can't parse InputMedia: media not found")
-            kind, caption, mode = item["type"], item.get("caption", ""), item.get("parse_mode", "")
-            words = _caption(caption, mode, item.get("caption_entities"))
-            try:
-                contents.append(self._content(kind, upload, item) | words)
-            except ApiError as error:
-                reason = f'with the error message "{error.description.removeprefix("Bad Request: ")}"'
-                raise bad_request(f"failed to send message #{number} {reason}") from None
-            media.append(_medium(kind, upload, words))
-        group = {"media_group_id": str(time.time_ns())}
-        return self._send("sendMediaGroup", parameters, [content | group for content in contents], media)
-
-    def edit_message_text(self, parameters: Parameters) -> Json:
-        text, entities = _message_text(parameters)
-        old = self._own_message(parameters, "edit")
-        if "text" not in old:
-            raise bad_request("there is no text in the message to edit")
-        markup = _keyboard(parameters)
-        content = {"text": text, "entities": entities, "reply_markup": markup}
-        if all((old.get(name) or None) == (value or None) for name, value in content.items()):
-            raise bad_request(
-                "message is not modified: specified new message content and reply markup are exactly "
-                "the same as a current content and reply markup of the message"
-            )
-        chat_id, message_id = old["chat"]["id"], old["message_id"]
-        self._spend(chat_id, 1)
-        kept = {name: value for name, value in old.items() if name not in content}
-        changed = {name: value for name, value in content.items() if value}
-        message = kept | changed | {"edit_date": int(time.time())}
-        self._world.messages[chat_id, message_id] = message
-        self._world.sent.append(
-            Sent("editMessageText", chat_id, message_id, text, entities=entities, reply_markup=markup)
-        )
-        return message
-
-    def delete_message(self, parameters: Parameters) -> bool:
-        chat_id = self._chat(parameters)
-        message_id = parameters.integer("message_id", 0, 0, 2**31)
-        if self._world.messages.pop((chat_id, message_id), None) is None:
-            raise bad_request("message to delete not found")
-        self._world.sent.append(Sent("deleteMessage", chat_id, message_id))
-        return True
 
     def send_chat_action(self, parameters: Parameters) -> bool:
         action = parameters.text("action")
         if action not in ACTIONS:
             raise bad_request("wrong parameter action in request")
         self._world.actions.append(Action(self._chat(parameters), action))
-        return True
-
-    def answer_callback_query(self, parameters: Parameters) -> bool:
-        text = parameters.text("text")
-        if len(text) > limits.CALLBACK_ANSWER:
-            raise bad_request("MESSAGE_TOO_LONG")
-        chat_id = self._world.callbacks.pop(parameters.text("callback_query_id"), None)
-        if chat_id is None:
-            raise bad_request("query is too old and response timeout expired or query ID is invalid")
-        self._world.sent.append(Sent("answerCallbackQuery", chat_id, text=text or None))
         return True
 
     def get_file(self, parameters: Parameters) -> Json:
@@ -329,15 +253,6 @@ class Methods:
             raise ApiError(403, f"Forbidden: bot was kicked from the {chat['type']} chat")
         return chat["id"]
 
-    def _own_message(self, parameters: Parameters, verb: str) -> Json:
-        chat_id = self._chat(parameters)
-        message = self._world.messages.get((chat_id, parameters.integer("message_id", 0, 0, 2**31)))
-        if message is None:
-            raise bad_request(f"message to {verb} not found")
-        if message["from"] != self._world.bot:
-            raise bad_request(f"message can't be {verb}ed")
-        return message
-
     def _reply_to(self, parameters: Parameters, chat_id: int) -> int | None:
         reply = parameters.json("reply_parameters", dict)
         if not reply:
@@ -348,15 +263,17 @@ class Methods:
             return None
         raise bad_request("message to be replied not found")
 
-    def _file(self, parameters: Parameters, value: str, name: str = "") -> Upload | None:
-        """A file given as an upload of that name, as attach://<upload>, or by the id of one already sent."""
-        upload = parameters.uploads.get(value.removeprefix("attach://") if value else name)
+    def _file(self, parameters: Parameters, name: str) -> Upload:
+        """A file given as an upload of that name, or by the id of one already sent."""
+        value = parameters.text(name)
         stored = self._world.files.get(value)
         if stored is not None:
-            upload = Upload(stored.name, stored.mime_type, stored.data)
-        if upload is None and value and not value.startswith("attach://"):
+            return Upload(stored.name, stored.mime_type, stored.data)
+        if value:
             raise bad_request("wrong file identifier/HTTP URL specified")  # it fetches nothing from the web
-        return upload
+        if name not in parameters.uploads:
+            raise bad_request(f"there is no {name} in the request")
+        return parameters.uploads[name]
 
     def _content(self, kind: str, upload: Upload, details: Json) -> Json:
         """The part of a message that holds the file."""
@@ -366,8 +283,6 @@ class Methods:
         suffix = PurePath(upload.file_name).suffix
         stored = self._world.store(upload.data, FOLDERS[kind], suffix, upload.mime_type, upload.file_name)
         stored |= {"file_name": upload.file_name, "mime_type": upload.mime_type}
-        if kind == "document":
-            return {"document": stored}
         if kind == "video_note":
             length, duration = (int(details.get(name) or 0) for name in ("length", "duration"))
             if not 0 <= length <= limits.VIDEO_NOTE:
@@ -378,38 +293,30 @@ class Methods:
         return content | {"document": stored} if kind == "animation" else content
 
     def _send_medium(self, method: str, kind: str, parameters: Parameters) -> Json:
-        caption, mode = parameters.text("caption"), parameters.text("parse_mode")
-        words = _caption(caption, mode, parameters.json("caption_entities", list))
-        upload = self._file(parameters, parameters.text(kind), kind)
-        if upload is None:
-            raise bad_request(f"there is no {kind} in the request")
+        caption = _plain(parameters, "caption")
+        if len(caption) > limits.CAPTION:
+            raise bad_request("message caption is too long")
+        upload = self._file(parameters, kind)
         self._chat(parameters)
-        content = self._content(kind, upload, parameters.strings) | words
+        content = self._content(kind, upload, parameters.strings)
+        if caption:
+            content["caption"] = caption
         if kind in SPOILERS and parameters.flag("has_spoiler"):
             content["has_media_spoiler"] = True
-        return self._send(method, parameters, [content], [_medium(kind, upload, words)])[0]
+        medium = Media(kind, upload.data, upload.file_name, upload.mime_type, content.get("caption"))
+        return self._send(method, parameters, content, [medium])
 
-    def _send(
-        self, method: str, parameters: Parameters, contents: list[Json], media: list[Media]
-    ) -> list[Json]:
+    def _send(self, method: str, parameters: Parameters, content: Json, media: Sequence[Media] = ()) -> Json:
         chat_id = self._chat(parameters)
         reply_to = self._reply_to(parameters, chat_id)
         markup = _keyboard(parameters)
-        self._spend(chat_id, len(contents))
         shown = {"reply_markup": markup} if markup and "inline_keyboard" in markup else {}
-        add, bot = self._world.add_message, self._world.bot
-        messages = [add(chat_id, bot, content | shown, reply_to) for content in contents]
-        first = messages[0]
-        entities = first.get("entities") or first.get("caption_entities") or []
-        words = first.get("text"), first.get("caption")
+        message = self._world.add_message(chat_id, self._world.bot, content | shown, reply_to)
+        words = message.get("text"), message.get("caption")
         self._world.sent.append(
-            Sent(method, chat_id, first["message_id"], *words, entities, media, reply_to, markup)
+            Sent(method, chat_id, message["message_id"], *words, list(media), reply_to, markup)
         )
-        return messages
-
-    def _spend(self, chat_id: int, messages: int) -> None:
-        if self._world.rates:
-            self._world.rates.spend(chat_id, messages)
+        return message
 
     def _describe(self, kind: str, longest: int, parameters: Parameters) -> bool:
         text = parameters.text(kind)
@@ -463,28 +370,12 @@ def _scope(parameters: Parameters) -> tuple[str, str]:
     return name + chat, parameters.text("language_code")
 
 
-def _message_text(parameters: Parameters) -> tuple[str, list[Json]]:
-    text, entities = format_text(
-        parameters.text("text"), parameters.text("parse_mode"), parameters.json("entities", list)
-    )
-    if not text.strip():
-        raise bad_request("message text is empty")
-    if len(text) > limits.TEXT:
-        raise bad_request("message is too long")
-    return text, entities
-
-
-def _caption(text: str, parse_mode: str, entities: list[Json] | None) -> Json:
-    """The part of a message that holds the caption."""
-    caption, entities = format_text(text, parse_mode, entities)
-    if len(caption) > limits.CAPTION:
-        raise bad_request("message caption is too long")
-    words = {"caption": caption, "caption_entities": entities}
-    return {name: value for name, value in words.items() if value}
-
-
-def _medium(kind: str, upload: Upload, words: Json) -> Media:
-    return Media(kind, upload.data, upload.file_name, upload.mime_type, words.get("caption"))
+def _plain(parameters: Parameters, name: str) -> str:
+    """A text, in which only what is written counts: the bot formats nothing."""
+    for formatting in ("parse_mode", "entities", "caption_entities"):
+        if parameters.text(formatting):
+            raise ApiError(501, "Not Implemented: the test server takes plain text only")
+    return parameters.text(name)
 
 
 def _keyboard(parameters: Parameters) -> Json | None:

@@ -131,23 +131,6 @@ class People(World):
         """A place, in degrees."""
         return self.send(chat_id, user=user, location={"latitude": latitude, "longitude": longitude})
 
-    def press(self, chat_id: int, message_id: int, data: str, user: int | None = None) -> Json:
-        """Press the button with this callback data under a message of the bot.
-
-        Raises:
-            KeyError: there is no such message, or no such button under it.
-        """
-        with self.changed:
-            message = self.messages[chat_id, message_id]
-            rows = message.get("reply_markup", {}).get("inline_keyboard", [])
-            if not any(button.get("callback_data") == data for row in rows for button in row):
-                raise KeyError(f"no button {data!r} under message {message_id}")
-            query_id = str(secrets.randbits(62))
-            self.callbacks[query_id] = chat_id
-            sender = self.user(user or (chat_id if chat_id > 0 else STRANGER))
-            query = {"id": query_id, "from": sender, "message": message, "chat_instance": "1", "data": data}
-            return self.queue("callback_query", query)
-
     def block(self, chat_id: int) -> Json:
         """Block the bot, or remove it from a group; the bot is told by `my_chat_member`."""
         with self.changed:

@@ -48,7 +48,7 @@ class BotApi(People):
             bot = telegram.Bot(server.token, base_url=server.base_url, base_file_url=server.base_file_url)
 
     Args:
-        rate_limits: answer 429 to a bot that sends too much, or sets its webhook twice in a second.
+        rate_limits: answer 429 to a bot that sets its webhook twice in a second.
         privacy: in groups the bot gets only commands and replies to it, as by default at Telegram.
         gateway: where requests for the webhook's host really go, as "http://127.0.0.1:8000", for
             webhooks with a public address; may be set later as `server.gateway`.

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tests.botapi.limits import Rates
 from tests.botapi.pictures import render
 
 Json = dict[str, Any]
@@ -38,9 +37,7 @@ class Sent:
 
     Attributes:
         method: of the Bot API, as Telegram spells it.
-        message_id: of the message made, edited or deleted; the first of an album.
-        text, caption: as read, with its HTML parsed; the caption is that of the first medium.
-        entities: of the text or the caption.
+        message_id: of the message made.
         reply_to: id of the message it answers.
         reply_markup: the keyboard.
         time: seconds since the epoch.
@@ -51,7 +48,6 @@ class Sent:
     message_id: int | None = None
     text: str | None = None
     caption: str | None = None
-    entities: list[Json] = field(default_factory=list)
     media: list[Media] = field(default_factory=list)
     reply_to: int | None = None
     reply_markup: Json | None = None
@@ -135,7 +131,7 @@ class World:
         self.changed = threading.Condition()
         self.token = token
         self.privacy = privacy
-        self.rates = Rates() if rate_limits else None
+        self.rate_limits = rate_limits
         bot_id = int(token.split(":")[0])
         self.bot: Json = {"id": bot_id, "is_bot": True, "first_name": "Bot", "username": username}
 
@@ -153,7 +149,6 @@ class World:
         self.blocked: set[int] = set()
         self.messages: dict[tuple[int, int], Json] = {}
         self.files: dict[str, StoredFile] = {}
-        self.callbacks: dict[str, int] = {}  # chat id by callback query id, while unanswered
         self.closed = False
 
         self._update_ids = itertools.count(870_000_001)
