@@ -26,9 +26,9 @@ import skimage.data
 
 from tests.botapi import Attempt
 from tests.botapi.world import Json
-from tests.chaos.conftest import encode
 from tests.chaos.fleet import Fleet, children, inference_process, kill_tree, sigterm, web_process
 from tests.hostile import corpus
+from tests.pictures import encode
 
 RESULT = Path(__file__).parent / "SOAK.md"
 MOST_PENDING = 6  # updates; more are sent once some of these are answered

@@ -1,6 +1,5 @@
 """Files that nobody means well with, made in code, for the intake, the bot and the soak alike."""
 
-import io
 import struct
 import zlib
 from functools import cache
@@ -9,7 +8,8 @@ import numpy as np
 import skimage.data
 from PIL import Image
 
-from tests.inference.test_intake import SAMPLES, encode, png, quadrants, resized
+from tests.inference.test_intake import SAMPLES, png, quadrants, resized
+from tests.pictures import encode
 
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "GIF")
 EXIF, ICC = b"Exif\0\0", b"ICC_PROFILE\0\1\1"
@@ -18,7 +18,7 @@ EXIF, ICC = b"Exif\0\0", b"ICC_PROFILE\0\1\1"
 @cache
 def corpus() -> dict[str, dict[str, bytes]]:
     """Files by kind of mischief and by name; each under 3 MB."""
-    face = {kind: encode(Image.fromarray(skimage.data.astronaut()[:224, 100:324]), kind) for kind in FORMATS}
+    face = {kind: encode(skimage.data.astronaut()[:224, 100:324], kind) for kind in FORMATS}
     return {
         "empty": {"0 bytes": b""},
         "only a start": {f"16 bytes of {kind}": data[:16] for kind, data in face.items()},
@@ -171,6 +171,4 @@ def gif_comments(gif: bytes, count: int) -> bytes:
 
 def animation(kind: str, frames: int) -> bytes:
     rest = [Image.new("RGB", (64, 48), (number % 256, number // 256, 0)) for number in range(frames - 1)]
-    file = io.BytesIO()
-    quadrants().save(file, kind, save_all=True, append_images=rest)
-    return file.getvalue()
+    return encode(quadrants(), kind, save_all=True, append_images=rest)

@@ -19,6 +19,7 @@ from telegram.error import BadRequest, Conflict, Forbidden, InvalidToken, Networ
 from telegram.request import HTTPXRequest
 
 from tests.botapi import BotApi
+from tests.pictures import encode
 
 ANN, BOB, GROUP, SUPERGROUP = 7, 8, -55, -1001234567890
 PLAIN = {"verify": False}  # there is no TLS here, and reading certificates takes longer than a test
@@ -26,9 +27,7 @@ Job = Callable[[telegram.Bot], Awaitable[Any]]
 
 
 def picture(width: int = 60, height: int = 40, kind: str = "JPEG", **options: Any) -> bytes:
-    file = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(file, kind, **options)
-    return file.getvalue()
+    return encode(Image.new("RGB", (width, height), "teal"), kind, **options)
 
 
 def make_bot(server: BotApi) -> telegram.Bot:
@@ -477,9 +476,7 @@ def test_photo_update_is_what_telegram_makes_of_it(server: BotApi) -> None:
 
 
 def test_small_and_transparent_photos(server: BotApi) -> None:
-    file = io.BytesIO()
-    Image.new("RGBA", (320, 100)).save(file, "PNG")
-    photo = server.send_photo(ANN, file.getvalue())["message"]["photo"]
+    photo = server.send_photo(ANN, encode(Image.new("RGBA", (320, 100)), "PNG"))["message"]["photo"]
     assert [size["width"] for size in photo] == [90, 320]
     image = Image.open(io.BytesIO(server.files[photo[-1]["file_id"]].data))
     assert min(image.getpixel((160, 50))) > 250

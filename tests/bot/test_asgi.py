@@ -24,14 +24,9 @@ from bot.settings import Settings
 from inference.errors import MAX_BYTES
 from tests.botapi import BotApi
 from tests.conftest import METRICS_TOKEN, SECRET, Service, start_service, stop_service
+from tests.pictures import encode
 
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
-
-
-def encode(image: np.ndarray, form: str = "JPEG") -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, form)
-    return stream.getvalue()
 
 
 def test_health_says_what_runs(service):

@@ -8,8 +8,8 @@ import sys
 import httpx
 import pytest
 
-from tests.bot.test_asgi import encode
 from tests.conftest import PROCFILE, ROOT, Service, free_port, stop_service
+from tests.pictures import encode
 
 # What `docker run --read-only --tmpfs /tmp --cap-drop ALL` does, in a mount namespace.
 READ_ONLY = """

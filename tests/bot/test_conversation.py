@@ -16,30 +16,13 @@ from telegram.ext import Application, ApplicationBuilder, MessageHandler, filter
 
 from bot import conversation, replies
 from inference.errors import Reason
+from tests.bot.conftest import answers
 from tests.botapi import BotApi
+from tests.pictures import encode
 
 pytestmark = pytest.mark.usefixtures("bot")
 
 GROUP = -1001
-
-
-@pytest.fixture
-def person(request) -> int:
-    """A user id of each test's own."""
-    return 10_000 + abs(hash(request.node.name)) % 1_000_000
-
-
-def encode(image: np.ndarray, form: str = "JPEG", **options) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, form, **options)
-    return stream.getvalue()
-
-
-def answers(telegram, update) -> list:
-    """Deliver an update, which must be acknowledged at once, and return what the bot sent on it."""
-    before = len(telegram.sent)
-    assert telegram.deliver(update) == 200
-    return telegram.sent[before:]
 
 
 def message_id(update) -> int:

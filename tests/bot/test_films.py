@@ -6,10 +6,11 @@ import re
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
 from bot import replies
 from inference.errors import Reason
+from tests import pictures
+from tests.bot.conftest import answers
 from tests.botapi import Media
 from tests.videos import encode, moving
 
@@ -17,13 +18,6 @@ pytestmark = pytest.mark.usefixtures("bot")
 
 PERSON, GROUP = 77, -1077
 SUMMARY = r"1\. happy; woman, about (2[5-9]|[34]\d)"
-
-
-def answers(telegram, update) -> list:
-    """Deliver an update, which must be acknowledged at once, and return what the bot sent on it."""
-    before = len(telegram.sent)
-    assert telegram.deliver(update) == 200
-    return telegram.sent[before:]
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +88,8 @@ def test_a_video_comes_back_as_one_in_a_file_or_not_and_once(telegram, clip):
 
 def test_what_was_under_a_spoiler_comes_back_under_one(telegram, silent):
     person = PERSON + 3  # within what one person may send in a minute
-    picture = Image.fromarray(moving(1)[0][0])
-    picture.save(photo := io.BytesIO(), "JPEG")
     for update in (
-        telegram.send_photo(person, photo.getvalue()),
+        telegram.send_photo(person, pictures.encode(moving(1)[0][0])),
         telegram.send_video(person, silent),
         telegram.send_animation(person, silent),
     ):

@@ -23,9 +23,9 @@ from websockets.sync.client import ClientConnection, connect
 from bot import asgi, conversation, journal, live, replies
 from bot.settings import FRAME_BYTES, Settings
 from inference.pool import AnalysisError
-from tests.bot.test_asgi import encode
 from tests.bot.test_miniapp import sign
 from tests.conftest import METRICS_TOKEN, TOKEN, Service
+from tests.pictures import encode
 
 
 def dial(service: Service, origin: str | None = None, address: str | None = None) -> ClientConnection:

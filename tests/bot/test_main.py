@@ -6,9 +6,9 @@ import httpx
 import pytest
 
 from bot import replies
-from tests.bot.test_conversation import encode
 from tests.botapi import BotApi
 from tests.conftest import start_service, stop_service
+from tests.pictures import encode
 
 
 def test_without_a_token_it_says_so_and_serves_the_page(tmp_path):

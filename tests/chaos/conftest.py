@@ -1,15 +1,14 @@
 """What the tests here break: a fleet of two dynos, whole again before each test."""
 
-import io
 import itertools
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.botapi.world import Json
 from tests.chaos.fleet import Fleet
+from tests.pictures import encode
 
 PHOTO_SECONDS, USER_PHOTOS_A_MINUTE = 6, 20  # of the fleet
 
@@ -52,9 +51,3 @@ def send(fleet, face) -> Callable[[int], list[Json]]:
         ]
 
     return send
-
-
-def encode(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG")
-    return file.getvalue()

@@ -8,11 +8,11 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorTrc
-from PIL import Image
 
 from inference import footage, memory
 from inference.errors import PhotoError, Reason
 from inference.footage import Reader, Writer
+from tests import pictures
 from tests.videos import TONE, encode
 
 RED, GREEN, BLUE = (220, 20, 20), (20, 200, 20), (20, 20, 220)
@@ -296,9 +296,7 @@ def test_the_file_stays_small_whatever_there_is_to_see():
 
 
 def test_a_gif_of_one_picture_is_none_that_moves():
-    stream = io.BytesIO()
-    Image.fromarray(flag()[0]).save(stream, "GIF")
-    assert refusal(stream.getvalue()) is Reason.STILL
+    assert refusal(pictures.encode(flag()[0], "GIF")) is Reason.STILL
 
 
 def test_the_first_half_of_a_file_is_played():
@@ -324,9 +322,7 @@ def test_files_that_are_no_videos_are_refused(data, reason):
 
 
 def test_pictures_and_sound_alone_are_no_videos():
-    jpeg = io.BytesIO()
-    Image.fromarray(flag()[0]).save(jpeg, "JPEG")
-    assert refusal(jpeg.getvalue()) is Reason.NOT_A_VIDEO
+    assert refusal(pictures.encode(flag()[0])) is Reason.NOT_A_VIDEO
     target = io.BytesIO()
     with av.open(target, "w", "mp4") as file:
         tone = file.add_stream("aac", 44_100)

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from inference import intake
 from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.intake import MAX_MEMORY, MAX_SIDE, MIN_SIDE, Photo, read_photo
+from tests.pictures import encode
 
 RED, GREEN, BLUE, SAND = (200, 40, 30), (30, 160, 60), (40, 50, 190), (220, 190, 120)
 COLOURS = np.array([[RED, GREEN], [BLUE, SAND]], np.uint8)  # top left, top right, bottom left, bottom right
@@ -38,12 +39,6 @@ def with_alpha(image: Image.Image) -> Image.Image:
     rgba = np.asarray(image.convert("RGBA")).copy()
     rgba[:, image.width // 2 :] = 0
     return Image.fromarray(rgba)
-
-
-def encode(image: Image.Image, name: str, **options) -> bytes:
-    file = io.BytesIO()
-    image.save(file, name, **options)
-    return file.getvalue()
 
 
 def exif(orientation: int) -> bytes:

@@ -3,6 +3,7 @@ import io
 import os
 import signal
 import time
+from functools import partial
 from multiprocessing import active_children
 
 import numpy as np
@@ -13,13 +14,9 @@ import inference.pool
 from inference.errors import PhotoError, Reason
 from inference.faces import Face
 from inference.pool import AnalysisError, Pool
-from tests import videos
+from tests import pictures, videos
 
-
-def encode(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
+encode = partial(pictures.encode, form="PNG")
 
 
 @pytest.fixture(scope="module")
