@@ -15,6 +15,7 @@ from benchmarks.photos import mixed
 from benchmarks.report import Check, table
 from benchmarks.service import DEPLOYED, running
 from tests.botapi import BotApi
+from tests.chaos.fleet import children
 
 LIMIT = 512 * 2**20  # bytes; of the smallest dyno
 PHOTOS, EARLY = 1000, 200
@@ -149,9 +150,9 @@ def _typical(steps: list[list[int]]) -> float:
 def by_process(parent: int) -> dict[str, int]:
     """Bytes of anonymous memory of a service's processes, by what they are."""
     sizes = {"gunicorn's master": _anonymous(parent)}
-    for worker in _children(parent):
+    for worker in children(parent):
         sizes["web worker"] = sizes.get("web worker", 0) + _anonymous(worker)
-        for process in _children(worker):
+        for process in children(worker):
             with suppress(ProcessLookupError, FileNotFoundError):  # it has ended since it was listed
                 command = Path(f"/proc/{process}/cmdline").read_bytes().replace(b"\0", b" ").decode()
                 name = "inference process" if "spawn_main" in command else "resource tracker"
@@ -167,14 +168,6 @@ def anonymous(parent: int) -> int:
 def _anonymous(process: int) -> int:
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Anonymous:")) * 1024
-
-
-def _children(process: int) -> list[int]:
-    children = []
-    for thread in Path(f"/proc/{process}/task").iterdir():
-        with suppress(ProcessLookupError, FileNotFoundError):  # likewise; a pool starts threads for its waits
-            children += map(int, (thread / "children").read_text().split())
-    return children
 
 
 def _forget_files() -> None:

@@ -8,7 +8,6 @@ import argparse
 import datetime
 import itertools
 import os
-import platform
 import random
 import shutil
 import signal
@@ -24,9 +23,11 @@ import httpx
 import numpy as np
 import skimage.data
 
+from benchmarks.memory import anonymous
+from benchmarks.report import machine, table
 from tests.botapi import Attempt
 from tests.botapi.world import Json
-from tests.chaos.fleet import Fleet, children, inference_process, kill_tree, sigterm, web_process
+from tests.chaos.fleet import Fleet, inference_process, kill_tree, sigterm, web_process
 from tests.hostile import corpus
 from tests.pictures import encode
 
@@ -193,16 +194,9 @@ def watch_health(fleet: Fleet, record: Record, over: threading.Event) -> None:
 
 def watch_memory(fleet: Fleet, record: Record, over: threading.Event, seconds: float) -> None:
     for _ in range(5):
-        record.memory.append(memory(fleet.dynos[0].process.pid))
+        record.memory.append(anonymous(fleet.dynos[0].process.pid))
         if over.wait(seconds / 4):
             return
-
-
-def memory(pid: int) -> int:
-    """Bytes of anonymous memory of a process and all below it."""
-    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    own = 1024 * int(next(line for line in rollup if line.startswith("Anonymous:")).split()[1])
-    return own + sum(memory(child) for child in children(pid))
 
 
 def collect(fleet: Fleet, record: Record, updates: dict[int, Json]) -> None:
@@ -307,7 +301,7 @@ def report(fleet: Fleet, record: Record, minutes: float) -> str:
         "lost": record.lost,
         "answered more than once": len(record.doubled),
         "web processes and dynos started": log.count("Booting worker"),
-        "seconds from first delivery to answer, p50 / p95 / p99, ms": percentiles(record.waits),
+        "from first delivery to answer, p50 / p95 / p99, ms": percentiles(record.waits),
         f"the same of the {len(record.smooth)} answered at the first delivery": percentiles(record.smooth),
         "/healthz of the first dyno, p50 / p95 / p99, ms": percentiles(record.health),
         "/healthz unanswered": record.silent,
@@ -320,17 +314,15 @@ def report(fleet: Fleet, record: Record, minutes: float) -> str:
     broken = Counter(name for _, name in record.faults)
     faults = "\n".join(f"- {count} times: {name}" for name, count in broken.items())
     doubled = "\n".join(f"- {line}" for line in record.doubled) or "- none"
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
     return f"""# Soak
 
-`make soak SOAK_MINUTES={minutes:g}`, {datetime.date.today()}, {machine()}.
+`make soak SOAK_MINUTES={minutes:g}`, {datetime.date.today()}; {machine()}; load averages at the end {load}.
 
 Two dynos with a Redis behind nginx, Telegram's Bot API played by the tests' server, which delivers as
 Telegram does: an update comes again until it is acknowledged. At most {MOST_PENDING} updates at once: {sent}.
 
-| | |
-|---|---|
-{table}
+{table(["", ""], list(map(list, rows.items())))}
 
 Meanwhile, one every {FAULT_SECONDS} s; kills hit the second dyno:
 
@@ -340,14 +332,6 @@ Updates answered more than once, in seconds from their first delivery:
 
 {doubled}
 """
-
-
-def machine() -> str:
-    """Its processor and what else it was doing."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
-    load = ", ".join(f"{load:.1f}" for load in os.getloadavg())
-    return f"{os.cpu_count()} cores of {model or platform.machine()}, load averages at the end {load}"
 
 
 def main() -> None:

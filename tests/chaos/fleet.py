@@ -201,11 +201,11 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 def children(pid: int) -> list[int]:
     """The processes that one has started and that still run."""
-    return [
-        int(child)
-        for thread in Path(f"/proc/{pid}/task").glob("*/children")
-        for child in thread.read_text().split()
-    ]
+    found = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(ProcessLookupError, FileNotFoundError):  # it has ended since it was found
+            found += map(int, thread.read_text().split())
+    return found
 
 
 def web_process(dyno: Service) -> int:
