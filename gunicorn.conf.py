@@ -1,10 +1,12 @@
 """How gunicorn serves bot.asgi, in the Procfile, the Dockerfile and `python -m bot` alike."""
 
+from gunicorn import glogging
 from gunicorn.asgi import websocket
 from gunicorn.workers.gasgi import ASGIWorker
 
 from bot.settings import FRAME_BYTES, load
 
+FORCED_AFTER = 24  # seconds from SIGTERM until what still hangs on a connection is cut off
 MAX_UNREAD = 64 * 1024  # bytes of answers to pings
 
 settings = load()  # here, so that a wrong setting stops the start with its one sentence
@@ -16,7 +18,14 @@ class Worker(ASGIWorker):
     def handle_exit_signal(self):
         self.asgi.state.stopping = self.loop.time()
         self.asgi.state.live.stop()
+        self.cfg.set("graceful_timeout", FORCED_AFTER)  # the arbiter's is for the application's own end, too
         super().handle_exit_signal()
+
+
+class Log(glogging.Logger):
+    """Without an access log, which tells more than /privacy says: Heroku's buildpack turns it on."""
+
+    access_log_enabled = False
 
 
 class Socket(websocket.WebSocketProtocol):
@@ -45,6 +54,7 @@ websocket.WebSocketProtocol = Socket  # looked up there for each connection
 
 wsgi_app = "bot.asgi:application"
 worker_class = Worker
+logger_class = Log
 bind = f"0.0.0.0:{settings.port}"
 workers = 1  # python-telegram-bot keeps its state per process; scale with more dynos
 loglevel = settings.log_level.lower()

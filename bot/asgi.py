@@ -8,8 +8,10 @@ import logging
 import math
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from functools import partial
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -33,7 +35,7 @@ from bot import __version__, journal, logs, replies
 from bot.admission import Admission, Busy, Finished
 from bot.albums import Albums
 from bot.conversation import ALLOWED_UPDATES, BUDGET_SECONDS, build_application
-from bot.limits import Limits, SlowDown
+from bot.limits import Limits, SlowDown, counted
 from bot.live import Live
 from bot.settings import LIVE_PATH, WEBHOOK_PATH, Settings, load
 from bot.shared import Shared
@@ -53,6 +55,7 @@ REFUSED_SECONDS = 60  # likewise, after Telegram said no, as to a webhook that i
 WATCH_SECONDS = 60  # between looks where Telegram sends the updates
 UPLOAD_SECONDS = 100  # for a photo to reach the demo page over a slow line
 UPLOADS = 6  # at once on the demo page, each in memory
+UPLOADS_AN_ADDRESS = 3  # of those, so that one that only seems to send shuts nobody out
 PAGE_PHOTOS = 4  # of those, analyzed or waiting for it; Telegram's photos have their own bound
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
@@ -95,7 +98,7 @@ def create_application(settings: Settings) -> Starlette:
     app.state.limits = Limits(settings, app.state.shared)
     app.state.admission = Admission(settings.max_in_flight, app.state.shared)
     app.state.live = Live(settings)
-    app.state.uploads = asyncio.Semaphore(UPLOADS)
+    app.state.uploads = Counter()  # by address
     app.state.page_photos = asyncio.Semaphore(PAGE_PHOTOS)
     app.state.at_work: set[asyncio.Task] = set()
     app.state.telegram = None  # the bot, once it is connected
@@ -197,14 +200,17 @@ async def introduce(telegram: Application) -> None:
 
 
 async def watch(app: Starlette) -> None:
-    """Notice when updates go elsewhere, as to who polls with the same token, until canceled."""
-    state = app.state
+    """Notice when updates go elsewhere, as to who polls with the same token, or get lost, until canceled."""
+    state, told = app.state, datetime.now(UTC)
     while True:
         await asyncio.sleep(WATCH_SECONDS)
         try:
             info = await state.telegram.bot.get_webhook_info()
         except TelegramError:  # which says nothing of where they go
             continue
+        if info.last_error_date and info.last_error_date > told:
+            told = info.last_error_date
+            log.warning("Telegram could not deliver an update: %s", info.last_error_message)
         status = "connected" if info.url == state.settings.webhook else "elsewhere"
         if status == "elsewhere" and state.telegram_status != status:
             log.error("Telegram sends updates elsewhere; a restart of this service brings them back")
@@ -272,18 +278,19 @@ async def deliver(app: Starlette, update: Update) -> None:
 async def analyze(request: Request) -> Response:
     """The demo page's photo: the body's bytes in, JSON with the faces and the annotated photo out."""
     state = request.app.state
+    address, uploads = client_address(request, state.settings.routers), state.uploads
     try:
-        await state.limits.address(client_address(request, state.settings.routers))
+        await state.limits.address(address)
     except SlowDown as refusal:
         journal.turned_away("page", "slowed")
         pause = {"Retry-After": str(math.ceil(refusal.seconds))}
         return JSONResponse({"error": replies.PAGE_SLOWED}, 429, pause)
-    if state.uploads.locked() or state.stopping is not None:
+    full = uploads.total() >= UPLOADS or uploads[address] >= UPLOADS_AN_ADDRESS
+    if full or state.stopping is not None:
         journal.turned_away("page", "busy")
         return busy()
-    async with state.uploads:
-        with journal.entry("page") as entry:
-            return await analyze_upload(request, entry)
+    with counted(uploads, address, 1), journal.entry("page") as entry:
+        return await analyze_upload(request, entry)
 
 
 async def analyze_upload(request: Request, entry: journal.Entry) -> Response:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, nullcontext, suppress
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
+from weakref import WeakValueDictionary
 
 from cachetools import LRUCache
 from telegram import (
@@ -62,7 +63,14 @@ REPLY_SECONDS = 3  # that must be left after a flood wait; else the update is le
 AGAIN_SECONDS = 2  # before what must not be lost is sent once more
 API_SECONDS = 20  # that one call of the Bot API may take
 RETRY_SECONDS = (2, 10, 30)  # before an update that came by polling is worked on again
-NOBODY = ("chat not found", "not enough rights", "no rights", "chat_write_forbidden", "topic_closed")
+NOBODY = (
+    "chat not found",
+    "not enough rights",
+    "no rights",
+    "chat_write_forbidden",
+    "topic_closed",
+    "thread not found",
+)
 TOO_LARGE = "too large"  # of what was sent: error 413, which the library has no class for
 VIDEO_COST = 5  # photos that a video counts as, against the limits
 UNKNOWN = "application/octet-stream"  # the MIME type of files whose kind the sender does not know
@@ -135,7 +143,9 @@ async def analyze(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """/analyze as a reply to a photo or a video."""
     message = update.effective_message
     replied = message.reply_to_message
-    if replied is None or replied.forum_topic_created:  # what every message of a forum's topic replies to
+    if message.external_reply:
+        await _say(message, replies.REPLY_FROM_ELSEWHERE)
+    elif replied is None or replied.forum_topic_created:  # what every message of a forum's topic replies to
         await _say(message, replies.REPLY_TO_A_PHOTO)
     elif _kind(replied) is None:
         await _say(message, replies.REPLY_HAS_NO_PHOTO)
@@ -146,11 +156,11 @@ async def analyze(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
 async def mention(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """The bot's name in a group: in a reply to a photo or a video it asks for that, and alone how to begin.
 
-    Else people talk about the bot, not to it.
+    Else people talk about the bot, not to it; so do they in reply to a picture that it has sent itself.
     """
     message = update.effective_message
     replied = message.reply_to_message
-    if replied is not None and _kind(replied) is not None:
+    if replied is not None and _kind(replied) is not None and not _is_own(replied):
         await _answer(replied, update, context)
     elif len(message.text.split()) == 1:
         await start(update, context)
@@ -229,7 +239,10 @@ class Redelivered(Application):
 
 
 class Polled(Redelivered):
-    """An application that fetches its updates: Telegram sends none again, so they are tried again here."""
+    """An application that fetches its updates: Telegram sends none again, so they are tried again here.
+
+    Those of one chat are worked on one after the other, as Telegram itself does where it sends them.
+    """
 
     work_seconds = None
 
@@ -241,6 +254,12 @@ class Polled(Redelivered):
             raise
 
     async def process_update(self, update: object) -> None:
+        chat = update.effective_chat
+        turn = self.bot_data["turns"].setdefault(chat.id if chat else None, asyncio.Lock())
+        async with turn:
+            await self._try(update)
+
+    async def _try(self, update: object) -> None:
         for seconds in RETRY_SECONDS:
             try:
                 return await super().process_update(update)
@@ -277,6 +296,7 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
     application.bot_data.update(settings=settings, pool=pool, limits=limits, albums=albums)
     application.bot_data.update(given_up=LRUCache(GIVEN_UP), late=LRUCache(GIVEN_UP))
     application.bot_data["large_files"] = asyncio.Semaphore(LARGE_FILES)
+    application.bot_data["turns"] = WeakValueDictionary()  # of Polled, by chat
 
     new = filters.UpdateType.MESSAGE  # not edited ones, which old updates may hold
     private, group = new & filters.ChatType.PRIVATE, new & filters.ChatType.GROUPS
@@ -297,8 +317,12 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
 def _is_for_bot(message: Message) -> bool:
     """Whether a group's photo or video is given to the bot: by its caption, or as a reply to the bot."""
     replied = message.reply_to_message
-    is_reply = replied is not None and replied.from_user == message.get_bot().bot
-    return is_reply or _is_mention(message) or _is_command(message)
+    return (replied is not None and _is_own(replied)) or _is_mention(message) or _is_command(message)
+
+
+def _is_own(message: Message) -> bool:
+    """Whether the bot itself has sent it."""
+    return message.from_user == message.get_bot().bot
 
 
 def _is_mention(message: Message) -> bool:
@@ -393,7 +417,8 @@ async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAU
             answer = await _work(message, context.bot_data["pool"], settings)
     except PhotoError as error:
         entry.end("refused", error.reason.name.lower())
-        await _say(message, replies.refusal(error.reason, settings.video_seconds))
+        is_file = message.document is not None and not message.animation
+        await _say(message, replies.refusal(error.reason, settings.video_seconds, is_file))
     except AnalysisError as error:
         given_up[update.update_id] = str(error)
         entry.end("failed", str(error))

@@ -54,6 +54,9 @@ UNKNOWN_COMMAND = "I don't know this command. Send me a photo, or see /help."
 NOT_A_PHOTO = "I can only read photos and videos. Send me one, as it is or as a file."
 NOT_A_STICKER = "Nice sticker! I can only read photos and videos, though."
 REPLY_TO_A_PHOTO = "Reply to a photo or a video with /analyze. In a private chat, just send me one."
+REPLY_FROM_ELSEWHERE = (
+    "I can't see messages of other chats and topics. Please forward the photo or the video to this one."
+)
 REPLY_HAS_NO_PHOTO = "There is no photo and no video in the message you replied to."
 
 LIVE = "Your camera, with every face marked as it changes:"
@@ -73,6 +76,7 @@ FRAME_SKIPPED = "Busy with photos or other cameras for a moment."
 FRAME_UNREADABLE = "I could not read this frame."
 
 LESS_AS_NO_FILE = " Telegram shrinks what is not sent as a file."
+SHORTER = " Please send a part of it, or a smaller copy."
 REFUSALS = {
     Reason.EMPTY: "This file is empty. Please send it again.",
     Reason.NOT_AN_IMAGE: "This file is not an image that I can read. "
@@ -162,13 +166,18 @@ def short_description(operator_contact: str) -> str:
     return text if operator_contact and len(text) <= SHORT_DESCRIPTION_LIMIT else SHORT_DESCRIPTION
 
 
-def refusal(reason: Reason, video_seconds: float) -> str:
+def refusal(reason: Reason, video_seconds: float, is_file: bool) -> str:
     """Why a photo or a video from a chat can't be analyzed, and what can be done.
 
     Args:
         video_seconds: that a video may last.
+        is_file: it was sent as a file, which Telegram leaves as it is.
     """
-    remedy = LESS_AS_NO_FILE if reason in (Reason.TOO_MANY_PIXELS, Reason.TOO_MANY_BYTES) else ""
+    remedy = ""
+    if reason in (Reason.TOO_MANY_PIXELS, Reason.TOO_MANY_BYTES) and is_file:
+        remedy = LESS_AS_NO_FILE
+    elif reason is Reason.TOO_MANY_BYTES:
+        remedy = SHORTER
     return REFUSALS[reason].format(length=_seconds(round(video_seconds))) + remedy
 
 

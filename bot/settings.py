@@ -18,7 +18,8 @@ FRAME_BYTES = 200_000  # of one frame of /live
 # What an operator reads when a setting is refused; the value itself is never shown.
 ADVICE = {
     "telegram_bot_token": "must look like 123456:ABC-DEF1234ghIkl, as @BotFather gave it",
-    "webhook_url": "must be the public address of this service, such as https://example.com",
+    "webhook_url": "must be the public address of this service, such as https://example.com, and no more: "
+    f"{WEBHOOK_PATH} is added to it",
     "webhook_secret": "must be 1 to 256 of the characters A-Z a-z 0-9 _ -",
     "telegram_api_url": "must be an address such as http://localhost:8081",
     "heroku_app_default_domain_name": "must be a domain name",
@@ -59,9 +60,21 @@ def _matching(value: SecretStr, pattern: str) -> SecretStr:
 def _redis(value: SecretStr) -> SecretStr:
     """Refuse options that the client does not know or take: it would say so only when it connects."""
     try:
-        ConnectionPool.from_url(value.get_secret_value()).make_connection()
+        pool = ConnectionPool.from_url(value.get_secret_value())
+        pool.make_connection()
     except (TypeError, AttributeError, RedisError):  # of options that are unknown, of another kind, or wrong
         raise ValueError("wrong options") from None
+    if pool.connection_kwargs.keys() & {"decode_responses", "encoding", "encoding_errors"}:
+        raise ValueError("answers that are not read as they are written")
+    return value
+
+
+def _plain(value: HttpUrl) -> HttpUrl:
+    """Refuse an address to which no path can be added, or to which it was added already."""
+    if value.query or value.fragment or value.username or value.password:
+        raise ValueError("more than an address")
+    if (value.path or "").rstrip("/").endswith(WEBHOOK_PATH):
+        raise ValueError("the webhook's own address")
     return value
 
 
@@ -71,7 +84,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_ignore_empty=True, frozen=True)
 
     telegram_bot_token: _secret(r"\d+:[A-Za-z0-9_-]{10,}") | None = None
-    webhook_url: HttpUrl | None = None
+    webhook_url: Annotated[HttpUrl, AfterValidator(_plain)] | None = None
     webhook_secret: _secret(r"[A-Za-z0-9_-]{1,256}") | None = None  # the form that setWebhook takes
     telegram_api_url: HttpUrl = HttpUrl("https://api.telegram.org")
     heroku_app_default_domain_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")] | None = (

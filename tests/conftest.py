@@ -103,6 +103,13 @@ class Service:
 PROCFILE = (ROOT / "Procfile").read_text().removeprefix("web:").split()
 
 
+HEROKU = {  # what its buildpack for Python sets
+    "WEB_CONCURRENCY": "2",
+    "FORWARDED_ALLOW_IPS": "*",
+    "GUNICORN_CMD_ARGS": "--access-logfile -",
+}
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -117,11 +124,13 @@ def start_service(
     python: str = sys.executable,
     **settings: str,
 ) -> Service:
-    """A command of Python's, on this port or a free one, with nothing but these settings."""
+    """A command of Python's, on this port or a free one, with nothing but these settings and Heroku's own."""
     port = port or free_port()
-    environment = {"PATH": os.environ["PATH"], "PORT": str(port), "WEB_CONCURRENCY": "2"} | settings
+    environment = HEROKU | {"PATH": os.environ["PATH"], "PORT": str(port)} | settings
     with log.open("w") as stream:
-        process = subprocess.Popen([python, "-m", *command], cwd=ROOT, env=environment, stderr=stream)
+        process = subprocess.Popen(
+            [python, "-m", *command], cwd=ROOT, env=environment, stdout=stream, stderr=stream
+        )
     return Service(f"http://127.0.0.1:{port}", process, log)
 
 

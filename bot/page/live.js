@@ -303,6 +303,12 @@ function fill(on) {
 
 // To be saved
 
+async function save() {
+  const blob = await snapshot(video, visible, mirrored);
+  if (blob) await keep(blob, "jpg");
+  else pop("There is no picture yet.", TOAST_SECONDS); // as while cameras are switched
+}
+
 /** Inside Telegram a download comes to nothing, and nobody says so: there the file is shared, where it can be. */
 async function keep(blob, extension) {
   if (!telegram) download(blob, extension);
@@ -337,7 +343,7 @@ const ACTIONS = {
   switch: nextCamera,
   mirror: () => mirror(!mirrored),
   full,
-  snapshot: async () => keep(await snapshot(video, visible, mirrored), "jpg"),
+  snapshot: save,
   stop: () => end("ended", "The camera is off", "What was seen is kept below, until you close this page."),
 };
 const KEYS = { " ": "pause", c: "switch", m: "mirror", f: "full", s: "snapshot" };

@@ -6,8 +6,13 @@ import concurrent.futures
 import io
 import itertools
 import json
+import socket
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -15,6 +20,7 @@ import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
+from telegram import WebhookInfo
 from telegram.error import NetworkError
 from websockets.sync.client import connect
 
@@ -308,7 +314,7 @@ def test_health_tells_when_somebody_else_took_the_updates(monkeypatch, caplog):
         answer = next(answers)
         if isinstance(answer, BaseException):
             raise answer
-        return SimpleNamespace(url=answer)
+        return WebhookInfo(answer, False, 0)
 
     telegram = SimpleNamespace(bot=SimpleNamespace(get_webhook_info=get_webhook_info))
     settings = Settings(webhook_url="https://faces.example.com")
@@ -317,6 +323,60 @@ def test_health_tells_when_somebody_else_took_the_updates(monkeypatch, caplog):
         asyncio.run(asgi.watch(SimpleNamespace(state=state)))
     assert seen == ["connected"] * 2 + ["elsewhere"] * 3 + ["connected", "elsewhere"]
     assert [line.levelname for line in caplog.records] == ["ERROR"] * 2  # each time once
+
+
+def test_updates_that_telegram_could_not_deliver_are_told_once(monkeypatch, caplog):
+    monkeypatch.setattr(asgi, "WATCH_SECONDS", 0)
+    settings = Settings(webhook_url="https://faces.example.com")
+    now = datetime.now(UTC)
+    times = [now + timedelta(seconds=seconds) for seconds in (-60, 60, 60, 120)]
+    answers = iter([None, *times])
+
+    async def get_webhook_info() -> WebhookInfo:
+        try:
+            time = next(answers)
+        except StopIteration:
+            raise asyncio.CancelledError from None
+        words = time and f"Wrong response from the webhook at {time}"
+        return WebhookInfo(settings.webhook, False, 0, last_error_date=time, last_error_message=words)
+
+    telegram = SimpleNamespace(bot=SimpleNamespace(get_webhook_info=get_webhook_info))
+    state = SimpleNamespace(telegram=telegram, settings=settings, telegram_status="connected")
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(asgi.watch(SimpleNamespace(state=state)))
+    assert [line.args for line in caplog.records] == [
+        (f"Wrong response from the webhook at {time}",) for time in (times[1], times[3])
+    ]
+
+
+def test_who_only_seems_to_send_shuts_nobody_else_out(bot, astronaut):
+    port = urlsplit(bot.url).port
+    head = "POST /analyze HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.66\r\nContent-Length: 9\r\n\r\n"
+    with ExitStack() as silent:
+        for _ in range(asgi.UPLOADS_AN_ADDRESS):
+            upload = silent.enter_context(socket.create_connection(("127.0.0.1", port)))
+            upload.sendall(head.encode())
+
+        def post(address: str) -> int:
+            headers = {"X-Forwarded-For": address}
+            return httpx.post(f"{bot.url}/analyze", content=encode(astronaut), headers=headers).status_code
+
+        while post("203.0.113.66") != 503:  # the silent ones are on their way
+            pass
+        assert post("198.51.100.7") == 200
+
+
+def test_it_ends_in_time_though_somebody_holds_a_connection_open(tmp_path):
+    service = start_service(tmp_path / "log")
+    service.wait_until(lambda health: health["models_ready"])
+    with socket.create_connection(("127.0.0.1", urlsplit(service.url).port)) as held:
+        held.sendall(b"GET / HTTP/1.1\r\nHo")
+        start = time.monotonic()
+        assert stop_service(service) == 0
+        assert time.monotonic() - start < 30  # then Heroku kills
+    log = service.log.read_text()
+    assert "Forcing close of 1 connections" in log
+    assert "leaked semaphore" not in log  # as of a process that was killed
 
 
 def start_bot(log: Path, telegram: BotApi, **settings: str) -> Service:

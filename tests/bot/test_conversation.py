@@ -93,6 +93,7 @@ def test_an_update_is_one_line_in_the_log(telegram, bot, person, astronaut):
     assert "chat=private outcome=refused kind=not_an_image download=" in "".join(diary)
     assert re.search(r"chat=group outcome=ignored total=\S+$", *dance)
     assert not any(text in log for text in (str(person), "diary", "user"))
+    assert "HTTP/1.1" not in log  # a line of an access log
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "HEIF", "BMP", "TIFF", "GIF"])
@@ -157,7 +158,7 @@ def test_files_that_are_no_photos(telegram, person, content, text):
 def test_a_file_over_the_download_limit(telegram, person):
     update = telegram.send_document(person, bytes(20 * 2**20 + 1), "huge.jpg", "image/jpeg")
     (answer,) = answers(telegram, update)
-    assert answer.text == replies.refusal(Reason.TOO_MANY_BYTES, 20)
+    assert answer.text == replies.refusal(Reason.TOO_MANY_BYTES, 20, is_file=True)
     assert answer.text.endswith("Telegram shrinks what is not sent as a file.")
 
 
@@ -242,6 +243,25 @@ def test_a_photo_that_replies_to_the_bot_is_given_to_it(telegram, astronaut):
     assert ("woman" in answer.caption, answer.reply_to) == (True, message_id(photo))
     other = telegram.send_photo(GROUP, encode(astronaut), reply_to=message_id(photo))
     assert answers(telegram, other) == []
+
+
+def test_a_mention_in_a_reply_to_the_bot_s_own_picture_is_left_alone(telegram, astronaut):
+    name = telegram.bot["username"]
+    photo = telegram.send_photo(GROUP, encode(astronaut), f"@{name}")
+    (answer,) = answers(telegram, photo)
+    assert answer.photo
+    thanks = telegram.send_text(GROUP, f"@{name} thanks, nice!", reply_to=answer.message_id)
+    assert answers(telegram, thanks) == []
+
+
+def test_a_picture_of_another_topic_can_not_be_seen(telegram):
+    origin = {"type": "hidden_user", "date": 0, "sender_user_name": "Anna"}
+    external = {"origin": origin, "photo": telegram.store_photo(encode(np.zeros((90, 90, 3), np.uint8)))}
+    text = f"/analyze@{telegram.bot['username']}"
+    entities = [{"type": "bot_command", "offset": 0, "length": len(text)}]
+    update = telegram.send(GROUP, text=text, entities=entities, external_reply=external)
+    (answer,) = answers(telegram, update)
+    assert answer.text == replies.REPLY_FROM_ELSEWHERE
 
 
 def test_a_mention_in_a_reply_to_words_is_left_alone(telegram):

@@ -125,7 +125,7 @@ def test_a_file_of_unknown_kind_is_refused_as_what_it_is(telegram):
     long = encode([np.full((32, 32, 3), 90, np.uint8)] * 25, 1, container="matroska")
     for content, reason in ((long, Reason.VIDEO_TOO_LONG), (b"%PDF-1.7", Reason.NOT_AN_IMAGE)):
         (answer,) = answers(telegram, telegram.send_document(person, content, *unknown))
-        assert answer.text == replies.refusal(reason, 20)
+        assert answer.text == replies.refusal(reason, 20, is_file=False)
 
 
 def test_a_video_in_a_file_of_unknown_kind_counts_as_one(telegram):
@@ -175,6 +175,6 @@ def test_what_can_t_be_answered_is_told(telegram):
     ]
     for update, reason in sent:
         (answer,) = answers(telegram, update)
-        assert answer.text == replies.refusal(reason, 20)
+        assert answer.text == replies.refusal(reason, 20, is_file=False)
     (answer,) = answers(telegram, telegram.send_video_note(other, nobody))
     assert answer.text == replies.NO_FACE_IN_VIDEO

@@ -523,6 +523,21 @@ def test_stopped_while_the_other_camera_opens(page: Page, late: str) -> None:
     expect(page.get_by_role("heading", name="The camera is off")).to_be_visible()
 
 
+def test_snapshot_while_the_other_camera_opens(page: Page) -> None:
+    """There is no picture then."""
+    page.add_init_script(CAMERAS)
+    page.goto("/live")
+    start(page)
+    switch = page.get_by_role("button", name="Switch")
+    expect(switch).to_be_visible()
+    page.evaluate("hold", "getUserMedia")
+    switch.click()
+    page.wait_for_function("video.videoWidth === 0")
+    page.get_by_role("button", name="Snapshot").click()
+    expect(page.locator("#notice")).to_have_text("There is no picture yet.")
+    page.evaluate("letGo()")
+
+
 def test_paused_while_the_other_camera_opens(page: Page) -> None:
     page.add_init_script(CAMERAS)
     page.goto("/live")

@@ -43,6 +43,23 @@ def test_with_only_a_token_it_polls_and_tries_again_what_telegram_would_not_send
         assert "OPERATOR_CONTACT is not set" in service.log.read_text()
 
 
+def test_when_polling_too_more_photos_than_one_may_have_at_work_are_all_answered(tmp_path, astronaut):
+    """Telegram hands all of them over at once, where it sends one after the other to a webhook."""
+    with BotApi() as telegram:
+        service = start_service(
+            tmp_path / "log",
+            ["bot"],
+            TELEGRAM_BOT_TOKEN=telegram.token,
+            TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
+            USER_PHOTOS_AT_ONCE="2",
+        )
+        photos = telegram.send_album(7, [encode(astronaut[:300])] * 6)
+        telegram.wait_for(lambda: len(telegram.sent) == 6, timeout=120)
+        assert stop_service(service) == 0
+        replied = [(answer.reply_to, "woman" in (answer.caption or "")) for answer in telegram.sent]
+        assert replied == [(photo["message"]["message_id"], True) for photo in photos]  # in order, too
+
+
 @pytest.mark.parametrize("name", ["TELEGRAM_BOT_TOKEN", "PORT"])
 def test_a_wrong_setting_stops_it(tmp_path, name):
     service = start_service(tmp_path / "log", ["bot"], **{name: "nonsense"})

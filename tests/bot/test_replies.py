@@ -47,8 +47,16 @@ def test_a_video_s_caption_has_a_line_for_each_person_by_its_number():
 def test_every_reason_has_words():
     assert set(replies.REFUSALS) == set(Reason)
     for reason in Reason:
-        assert "{" not in replies.refusal(reason, 20)
-    assert "20 seconds" in replies.refusal(Reason.VIDEO_TOO_LONG, 20)
+        assert "{" not in replies.refusal(reason, 20, is_file=True)
+    assert "20 seconds" in replies.refusal(Reason.VIDEO_TOO_LONG, 20, is_file=False)
+
+
+def test_only_what_was_sent_as_a_file_is_to_be_sent_otherwise():
+    for reason in (Reason.TOO_MANY_BYTES, Reason.TOO_MANY_PIXELS):
+        assert "as a file" in replies.refusal(reason, 20, is_file=True)
+        assert "as a file" not in replies.refusal(reason, 20, is_file=False)
+    assert "a part of it" in replies.refusal(Reason.TOO_MANY_BYTES, 20, is_file=False)
+    assert "as a file" not in replies.refusal(Reason.BROKEN, 20, is_file=True)
 
 
 def test_words_on_videos_do_not_call_them_photos_or_images():
@@ -62,9 +70,9 @@ def test_words_on_videos_do_not_call_them_photos_or_images():
         Reason.VIDEO_TOO_LONG,
         Reason.VIDEO_TOO_LARGE,
     ):
-        words = replies.refusal(reason, 20)
+        words = replies.refusal(reason, 20, is_file=False)
         assert not any(kind in words for kind in ("image", "photo")), words
-    assert "pixels or frames" in replies.refusal(Reason.VIDEO_TOO_LARGE, 20)
+    assert "pixels or frames" in replies.refusal(Reason.VIDEO_TOO_LARGE, 20, is_file=False)
     for seconds in (0, 7.2):
         assert "photo" not in replies.slow_down(seconds)
     assert "in 8 seconds" in replies.slow_down(7.2)
@@ -76,7 +84,7 @@ def test_help_tells_how_long_a_video_may_be():
 
 def test_one_second_is_not_told_as_several():
     assert "of up to 1 second comes" in replies.help(1, live=False)
-    assert ": 1 second is the most" in replies.refusal(Reason.VIDEO_TOO_LONG, 1.2)
+    assert ": 1 second is the most" in replies.refusal(Reason.VIDEO_TOO_LONG, 1.2, is_file=False)
     assert replies.slow_down(0.3).endswith(" in 1 second.")
 
 

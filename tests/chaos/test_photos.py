@@ -10,7 +10,7 @@ from tests.hostile import corpus, scans
 
 pytestmark = pytest.mark.timeout(600)  # seconds; the first test starts the fleet
 
-UNREAD = {replies.refusal(reason, 20) for reason in Reason}
+UNREAD = {replies.refusal(reason, 20, is_file) for reason in Reason for is_file in (True, False)}
 REFUSALS = {replies.FAILED, replies.NO_FACE, *UNREAD}
 
 
