@@ -1,7 +1,7 @@
 # make run: set up and start the bot (the demo page alone, without TELEGRAM_BOT_TOKEN)
 # make test: set up and run all tests
 # make soak: half an hour of load and faults (SOAK_MINUTES=30); writes benchmarks/SOAK.md
-# make bench: measure speed, memory and start against others; make slug: size on Heroku
+# make bench: measure speed beside others', start, the live camera and memory; make slug: size on Heroku
 
 PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	$$python -c '' 2>/dev/null && echo $$python && break; done)
@@ -28,7 +28,8 @@ lint: setup
 audit: setup
 	@$(BIN)/pip-audit --format json --progress-spinner off --timeout 10 | $(BIN)/python bin/audit
 
-# Some minutes: the project against the naive pipeline and fer. Figures go to benchmarks/RESULTS.md.
+# A quarter of an hour: photos, beside the naive pipeline and fer, and this project's service, live camera and
+# memory. Figures go to benchmarks/RESULTS.md.
 bench: setup benchmarks/.venv/installed benchmarks/.deployed/installed
 	$(BIN)/python -m benchmarks
 

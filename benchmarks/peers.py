@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import astuple
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -25,20 +26,16 @@ class Ours:
         self._analyzer = FaceAnalyzer()
 
     def analyze(self, image) -> list:
-        return [_corners(face.box) for face in self._analyzer.analyze(image)]
+        return [astuple(face.box) for face in self._analyzer.analyze(image)]
 
     def detect(self, image) -> list:
-        return [_corners(face.box) for face in self._analyzer.detect(image)]
+        return [astuple(face.box) for face in self._analyzer.detect(image)]
 
     def read(self, data: bytes) -> list:
         """From the file's bytes on."""
         from inference.intake import read_photo
 
         return self.analyze(read_photo(data).image)
-
-
-def _corners(box) -> list[float]:
-    return [box.x, box.y, box.x + box.width, box.y + box.height]
 
 
 class Naive:
@@ -55,14 +52,15 @@ class Naive:
         ]
 
     def detect(self, image) -> list:
-        return [face["box"] for face in self._mtcnn.detect_faces(image, box_format="xyxy")]
+        faces = self._mtcnn.detect_faces(image, box_format="xyxy")
+        return [[x1, y1, x2 - x1, y2 - y1] for x1, y1, x2, y2 in (face["box"] for face in faces)]
 
     def analyze(self, image) -> list:
         import cv2
 
         boxes = self.detect(image)
-        for left, top, right, bottom in boxes:
-            face = image[max(0, top) : bottom, max(0, left) : right]
+        for x, y, across, down in boxes:
+            face = image[max(0, y) : y + down, max(0, x) : x + across]
             for model in self._models:
                 _, height, width, channels = model.input_shape
                 crop = cv2.resize(face, (width, height))
@@ -79,12 +77,8 @@ class Fer:
 
         self._fer = Fer(mtcnn=True)
 
-    def detect(self, image) -> list:
-        return [[x, y, x + w, y + h] for x, y, w, h in self._fer.find_faces(image)]
-
     def analyze(self, image) -> list:
-        faces = self._fer.detect_emotions(image[:, :, ::-1])
-        return [[x, y, x + w, y + h] for x, y, w, h in (face["box"] for face in faces)]
+        return [face["box"] for face in self._fer.detect_emotions(image[:, :, ::-1])]
 
 
 PEERS = {"ours": Ours, "naive": Naive, "fer": Fer}
@@ -125,7 +119,7 @@ class Peer:
             seconds: after which no other call is begun.
 
         Returns:
-            `seconds` of each call, `boxes` x1, y1, x2, y2 of the last.
+            `seconds` of each call, `boxes` of the last: x, y, width, height.
         """
         shape = None if isinstance(photo, bytes) else photo.shape
         data = photo if shape is None else photo.tobytes()

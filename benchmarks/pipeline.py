@@ -10,6 +10,8 @@ from tqdm import tqdm
 from benchmarks.peers import FER, PEERS, Peer
 from benchmarks.photos import Photo, encode, standard
 from benchmarks.report import Check, milliseconds, table
+from inference.faces import BoundingBox
+from inference.tracking import overlap
 
 SAME_BOX = 0.9  # IoU from which two boxes count as the same
 MEGAPIXELS = {2: (1633, 1225), 12: (4000, 3000)}  # width, height
@@ -103,18 +105,9 @@ def _detection(photos: list[Photo], timed: dict, medians: dict, found: dict) -> 
 
 def _agreement(found: dict, photo: Photo) -> tuple[int, int]:
     """Of the boxes that the mtcnn package and this project have in common, how many are the same; and all."""
-    ours = found["ours", photo.name]
-    best = [max((iou(box, other) for other in ours), default=0) for box in found["naive", photo.name]]
-    return sum(overlap >= SAME_BOX for overlap in best), sum(overlap > 0.5 for overlap in best)
-
-
-def iou(one: list[float], other: list[float]) -> float:
-    """Shared area over common area of two boxes x1, y1, x2, y2."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(width, 0) * max(height, 0)
-    areas = [(box[2] - box[0]) * (box[3] - box[1]) for box in (one, other)]
-    return shared / (sum(areas) - shared)
+    ours, theirs = ([BoundingBox(*box) for box in found[name, photo.name]] for name in ("ours", "naive"))
+    best = [max((overlap(box, other) for other in ours), default=0) for box in theirs]
+    return sum(share >= SAME_BOX for share in best), sum(share > 0.5 for share in best)
 
 
 def _checks(photos: list[Photo], medians: dict, found: dict, large: dict) -> list[Check]:

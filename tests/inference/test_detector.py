@@ -1,13 +1,15 @@
+from dataclasses import astuple
+
 import cv2
 import numpy as np
 import pytest
 import skimage.data
 
 from benchmarks.photos import standard
-from benchmarks.pipeline import iou
 from inference.detector import WORKING_SIDE, Detector, suppress, suppress_inner
-
-FACE = (180, 62, 265, 171)  # the astronaut's, as the mtcnn package finds it: x1, y1, x2, y2
+from inference.faces import BoundingBox
+from inference.tracking import overlap
+from tests.videos import FACE
 
 
 @pytest.fixture(scope="module")
@@ -15,17 +17,12 @@ def detector():
     return Detector()
 
 
-def corners(detection):
-    box = detection.box
-    return np.array([box.x, box.y, box.x + box.width, box.y + box.height])
-
-
 @pytest.mark.parametrize("scale", [0.4, 0.5, 0.7, 1, 1.25, 1.6, 2, 2.5, 3.3, 5])
 def test_one_face_and_nothing_else_at_any_size(detector, astronaut, scale):
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
     image = cv2.resize(astronaut, None, fx=scale, fy=scale, interpolation=interpolation)
     (face,) = detector.detect(image)
-    assert iou(corners(face) / scale, np.array(FACE)) > 0.8
+    assert overlap(face.box, BoundingBox(*(scale * side for side in astuple(FACE)))) > 0.8
     assert face.confidence > 0.97
     points = face.keypoints
     assert points.left_eye[0] < points.nose[0] < points.right_eye[0]
@@ -50,8 +47,8 @@ def groups():
 
 def test_agrees_with_the_mtcnn_package(detector, package, astronaut):
     (ours,) = detector.detect(astronaut)
-    (theirs,) = package.detect_faces(astronaut, box_format="xyxy")
-    assert iou(corners(ours), np.array(theirs["box"])) > 0.9
+    (theirs,) = package.detect_faces(astronaut)
+    assert overlap(ours.box, BoundingBox(*theirs["box"])) > 0.9
     for name, point in theirs["keypoints"].items():
         assert np.hypot(*np.subtract(getattr(ours.keypoints, name), point)) < 4
 
@@ -59,10 +56,11 @@ def test_agrees_with_the_mtcnn_package(detector, package, astronaut):
 def test_finds_the_faces_of_groups_where_the_mtcnn_package_does(detector, package):
     overlaps = []
     for photo in groups():
-        ours = [corners(face) for face in detector.detect(photo.image)]
-        theirs = package.detect_faces(photo.image, box_format="xyxy")
+        ours = [face.box for face in detector.detect(photo.image)]
+        theirs = [face["box"] for face in package.detect_faces(photo.image, box_format="xyxy")]
         assert len(ours) == len(theirs) == photo.faces, photo.name
-        overlaps += [max(iou(box, np.array(face["box"])) for box in ours) for face in theirs]
+        others = [BoundingBox(x1, y1, x2 - x1, y2 - y1) for x1, y1, x2, y2 in theirs]
+        overlaps += [max(overlap(box, other) for box in ours) for other in others]
     assert np.mean(np.array(overlaps) >= 0.9) >= 0.95
     assert min(overlaps) > 0.7
 
@@ -72,7 +70,7 @@ def test_no_minimum_size_loses_a_larger_face(detector, astronaut, monkeypatch, s
     """The package's pyramid is cut for 20 px: with `min_face_size=40` it finds none."""
     monkeypatch.setattr("inference.detector.MIN_FACE", size)
     (face,) = detector.detect(astronaut)
-    assert iou(corners(face), np.array(FACE)) > 0.8
+    assert overlap(face.box, FACE) > 0.8
 
 
 def test_the_work_does_not_grow_with_the_megapixels(detector, monkeypatch):
