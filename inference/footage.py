@@ -117,7 +117,7 @@ class Reader:
         Raises:
             PhotoError: it can't be used.
         """
-        last = -inf
+        last = end = -inf
         with _refusing(Reason.BROKEN_VIDEO), self._container:
             for frame in self._decode(hear):
                 # AVI knows the order of decoding alone: frames that wait for others have the others' times.
@@ -128,15 +128,16 @@ class Reader:
                 seconds = float(stamp * frame.time_base) - self._start
                 if seconds > self._longest + SPARE_SECONDS:
                     raise PhotoError(Reason.VIDEO_TOO_LONG)
-                hurry = late(seconds)
+                end, hurry = max(end, seconds + 1 / FRAME_RATE), late(seconds)
                 self._stream.codec_context.skip_frame = "NONREF" if hurry else "DEFAULT"
                 if seconds - last >= 1 / (SLOW_RATE if hurry else FRAME_RATE) - EARLY_SECONDS:
                     last, image = seconds, self._upright(frame)
                     yield Picture(image, last)
         if last == -inf:
             raise PhotoError(Reason.BROKEN_VIDEO)
-        if last + 2 / FRAME_RATE < self._end < inf:  # once more, as it stays until the end
-            yield Picture(image, self._end - 1 / FRAME_RATE)
+        end = self._end if self._end < inf else end  # where nothing tells it, that of the last frame
+        if last + 2 / FRAME_RATE < end:  # once more, as it stays until the end
+            yield Picture(image, end - 1 / FRAME_RATE)
 
     def _look(self) -> None:
         """Refuse what is outside the limits, knowing only the header."""

@@ -248,6 +248,14 @@ def test_frames_beyond_thirty_a_second_are_left_out_and_more_in_a_hurry():
     assert 0.09 < min(gaps[16:-1]) <= max(gaps[16:-1]) < 0.15
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_a_hurry_makes_no_recording_shorter(late):
+    """Nor one that does not tell its length, as of a browser's camera."""
+    recording = encode(flag(frames=39), 24, codec="libvpx", container="webm", options={"live": "1"})
+    _, times, _ = rewrite(recording, late=lambda seconds: late)
+    assert times[-1] == pytest.approx(38 / 24, abs=0.01)
+
+
 def test_sound_stays_with_the_picture_in_a_recording_that_starts_late():
     """As one that was cut out of a longer one."""
     target, source = io.BytesIO(), av.open(io.BytesIO(encode(flag(), sound="aac")))
