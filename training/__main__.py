@@ -73,6 +73,8 @@ def train(options: argparse.Namespace) -> None:
     task = _task(name, options)
     if options.blend is not None and not options.start:
         raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
+    if options.share is not None and not options.teachers:
+        raise ValueError("--share is of what teachers say: give --teachers, too")
 
     # Data
     labelled, parts = _data(task, options.data, [options.clean])
@@ -346,6 +348,8 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         network = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
     if not start and task.start:
         grow(network, _fitted(task.start, faces, valid, options))
+    # Not after the folder is claimed, as what is refused must leave it to the fit that is meant.
+    targets = taught(task, faces, options.teachers, options.share or SHARE) if options.teachers else None
     settings = _settings(name, options)
     folder = options.runs / name
     if start and not (start / f"{name}.keras").exists():
@@ -369,7 +373,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         task.weights(faces[0].labels),
         settings["augmentation"],
         options.seed,
-        taught(task, faces, options.teachers, options.share) if options.teachers else None,
+        targets,
         processes=options.processes,
     )
     fit(
@@ -389,8 +393,8 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
 
 def _is_or_follows(fits: list[dict], start: list[dict], name: str, seed: int) -> bool:
     """Whether a model's fits are those that a fit started from, or these and then that fit itself."""
-    later = fits[len(start) :]
-    return fits[: len(start)] == start and (not later or (later[0]["task"], later[0]["seed"]) == (name, seed))
+    later = [(fit["task"], fit.get("seed")) for fit in fits[len(start) :]]
+    return fits[: len(start)] == start and later in ([], [(name, seed)])
 
 
 def _settings(name: str, options: argparse.Namespace) -> dict:
@@ -405,7 +409,7 @@ def _lesson(options: argparse.Namespace) -> dict:
     """Which teachers a fit learns from, and how much."""
     if not options.teachers:
         return {}
-    return {"teachers": [described(folder) for folder in options.teachers], "share": options.share}
+    return {"teachers": [described(folder) for folder in options.teachers], "share": options.share or SHARE}
 
 
 def _elsewhere() -> dict:
@@ -455,7 +459,9 @@ def _parser() -> argparse.ArgumentParser:
             help="folders that `teachers` wrote, to learn from",
         )
         command.add_argument(
-            "--share", type=_share, default=SHARE, help="of teachers in what is learnt; labels have the rest"
+            "--share",
+            type=_share,
+            help=f"of teachers in what is learnt; default: {SHARE}, labels have the rest",
         )
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0])
@@ -496,7 +502,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("compare", help="fit ours and the baselines alike")
     _add_places(command, "data", "weights", "runs")
-    _add_recipe(command, but=("pretrained",))
+    _add_recipe(command, but=("pretrained", "unfrozen"))
     command.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
 
     command = commands.add_parser("ensemble", help="let several fits vote")

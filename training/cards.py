@@ -145,8 +145,7 @@ def _gender(record: dict) -> str:
         (
             name,
             _percent(row),
-            f"{row['balanced_accuracy']:.3f}",
-            f"{row['macro_f1']:.3f}",
+            *("" if row[key] is None else f"{row[key]:.3f}" for key in ("balanced_accuracy", "macro_f1")),
             _area(row, ""),
             f"{row['calibration_error']:.3f}",
             row["faces"],

@@ -1,11 +1,11 @@
 """What the model cards tell of fits that are not shipped: networks fitted alike, and single ones."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from training.cards import write_cards
-from training.experiment import Recipe, ingredients, run, unusual
+from training.experiment import Recipe, ingredients, run, settings_of, unusual
 from training.export import read_figures, write_figures
 
 OWN = ("task", "network", "pretrained")  # parts of a recipe that those in one table need not have in common
@@ -16,7 +16,7 @@ SHOWN = {  # figures of the reports
 }
 
 
-def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, weights: Path) -> None:
+def compare(recipe: Recipe, networks: Sequence[str], data: Path, folder: Path, weights: Path) -> None:
     """Fit each network; write its figures on `valid` into weights/comparison.json and the cards as they come.
 
     What was fitted before is only read; what was compared before by another recipe, or when its augmentation
@@ -24,7 +24,10 @@ def compare(recipe: Recipe, networks: Iterable[str], data: Path, folder: Path, w
 
     Raises:
         FloatingPointError: at the end, where there was one.
+        ValueError: one of them can't be fitted by the recipe.
     """
+    for network in networks:
+        settings_of(replace(recipe, network=network))  # refuses what can't be fitted before the first is
     comparison = read_figures("comparison", weights)
     common = {key: value for key, value in asdict(recipe).items() if key not in OWN}
     made = {"recipe": common} | ingredients(recipe)

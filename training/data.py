@@ -216,9 +216,14 @@ def soften(faces: Faces, root: Path, share: float) -> Faces:
         faces: as of read_fer2013.
         root: of the same.
         share: from 0 to 0.5, so that FER2013's own label stays the largest part.
+
+    Raises:
+        FileNotFoundError: there are no votes for these pictures.
     """
     votes, _ = _ferplus_votes(faces.names, root)
     sums = votes.sum(axis=1, keepdims=True)
+    if not sums.any():
+        raise FileNotFoundError(f"no votes for these pictures in {root}")
     softened = (1 - share) * faces.labels["votes"] + share * votes / np.maximum(sums, 1)
     return replace(faces, labels=faces.labels | {"votes": np.where(sums, softened, faces.labels["votes"])})
 

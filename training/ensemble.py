@@ -36,9 +36,9 @@ def ensemble(task: str, names: list[str], data: Path, runs: Path, folder: Path) 
     kinds = {(recipe.task, recipe.source, recipe.classes) for recipe in recipes}
     if len(kinds) > 1 or recipes[0].task != task:
         raise ValueError(f"the members do not all learn {task} of the same classes from the same data")
-    claim(folder, {"members": members})
     _, held_out, valid = divided(recipes[0], task_of(recipes[0]), data)
     voters = [Voter(runs / name) for name in names]
+    claim(folder, {"members": members})
     said = [[voter.of_faces(part) for voter in voters] for part in (held_out, valid)]
     targets = TASKS[NETWORK_OF[task]].target_of[task](held_out[0].labels)
     weights = voting_weights(np.stack(said[0]), targets).round(4).tolist()

@@ -144,9 +144,14 @@ def _intervals(predicted: np.ndarray, truth: np.ndarray, classes: int) -> dict[s
 
 
 def _of_group(names: tuple[str, ...], probabilities: np.ndarray, truth: np.ndarray) -> dict:
-    """Accuracy of a group with its interval, and all else that is told of everybody but the classes' own."""
+    """Accuracy of a group with its interval, and all else that is told of everybody but the classes' own.
+
+    Means over classes are None where the group is of one class, as nothing there can be taken for it wrongly.
+    """
     figures = _classification(probabilities, truth, names)
     del figures["by_class"], figures["confusion_shares"]
+    if np.ptp(truth) == 0:
+        figures |= dict.fromkeys(("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"))
     correct = probabilities.argmax(axis=1) == truth
     error = calibration_error(probabilities.max(axis=1), correct)
     return figures.pop("accuracy") | figures | {"calibration_error": _rounded(error)}

@@ -135,10 +135,7 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
         FloatingPointError: the loss is infinite or not a number.
     """
     start = time.monotonic()
-    task = task_of(recipe)
-    if recipe.teacher:
-        _check_teacher(recipe, task)
-    settings = settings_of(recipe)
+    task, settings = task_of(recipe), settings_of(recipe)
     if (folder / "record.json").exists():
         claim(folder, settings)
         return read_record(folder)
@@ -208,9 +205,11 @@ def settings_of(recipe: Recipe) -> dict:
 
     Raises:
         FileNotFoundError: of `ingredients`.
-        ValueError: of `task_of`.
+        ValueError: the data set or the teacher can't teach the task.
     """
     task = task_of(recipe)
+    if recipe.teacher:
+        _check_teacher(recipe, task)
     return asdict(recipe) | {"side": task.side, "peak_rate": task.peak_rate} | ingredients(recipe)
 
 
@@ -276,8 +275,9 @@ class Voter:
         self._name, self._temperature = recipe.task, record["calibration"].get("temperature", 1.0)
         self._members = [(Voter(folder / name), share) for name, share in record.get("members", {}).items()]
         if not self._members:
-            self._task = task_of(recipe)
             self._network = keras.saving.load_model(folder / "model.keras", compile=False)
+            _, side, _, channels = self._network.input_shape  # networks of that name may have others by now
+            self._task = replace(task_of(recipe), side=side, channels=channels)
 
     def of_faces(self, located: Located) -> np.ndarray:
         """(n, classes) for emotion, (n, 1) of a woman for gender, (n, 117) years for age; float64."""

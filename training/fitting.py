@@ -417,11 +417,11 @@ def check_average(average: float, steps: int) -> None:
     """
     if not 0 < average < 1:
         raise ValueError(f"an average of {average}: its momentum lies between 0 and 1")
-    reach = 1 / (1 - average)
-    if reach > LONGEST_AVERAGE * steps:
+    reach, longest = 1 / (1 - average), LONGEST_AVERAGE * steps
+    if reach > longest:
+        most = f"at most {1 - 1 / longest:.4f}" if longest > 1 else "too few for any"
         raise ValueError(
-            f"an average of {average} reaches back {reach:.0f} steps, of a fit of {steps}:"
-            f" at most {1 - 1 / max(LONGEST_AVERAGE * steps, 1):.4f}"
+            f"an average of {average} reaches back {reach:.0f} steps, of a fit of {steps}: {most}"
         )
 
 

@@ -116,15 +116,19 @@ def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "resi
         *_on_both_sides(faces, splits),
         *_copied(faces, splits, first, copies),
     ]
+    tasks = [task for task in source.tasks if epochs and LABELS[task] in faces.labels]
+    merged = {"emotion": {"classes": source.classes}}
+    recipes = [Recipe(task, network, dataset=name, epochs=epochs, **merged.get(task, {})) for task in tasks]
+    fold_of = folds(_with_persons(faces, pairs), FOLDS, seed=0) if recipes else None
+    for recipe in recipes:
+        _claim(recipe, (faces, landmarks), fold_of, folder)  # before what others found is written over
     doubted: list[str] = []
-    report = _write(faces, splits, findings, doubted, folder)  # the fits may be stopped
-    for task in (task for task in source.tasks if epochs and LABELS[task] in faces.labels):
-        merged = {"classes": source.classes} if task == "emotion" else {}
-        recipe = Recipe(task, network, dataset=name, epochs=epochs, **merged)
-        fold_of = folds(_with_persons(faces, pairs), FOLDS, seed=0)
+    if not recipes or not (folder / "report.md").exists():  # the fits may be stopped
+        report = _write(faces, splits, findings, doubted, folder)
+    for recipe in recipes:
         said = _out_of_fold(recipe, (faces, landmarks), fold_of, folder)
-        findings += _doubtful(task, faces, splits, said)
-        doubted.append(task)
+        findings += _doubtful(recipe.task, faces, splits, said)
+        doubted.append(recipe.task)
         report = _write(faces, splits, findings, doubted, folder)
     return report
 
@@ -237,6 +241,18 @@ def _differ(labels: dict[str, np.ndarray], rows: np.ndarray) -> str:
     return ", ".join(differences)
 
 
+def _claim(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: Path) -> None:
+    """Keep what the fits of _out_of_fold are made with, or refuse others than were made there before."""
+    for fold in range(FOLDS):
+        names = names_digest(_but(located, fold_of == fold))
+        claim(folder / f"{recipe.task}-{fold}", settings_of(recipe) | {"names": names})
+
+
+def _but(located: Located, left_out: np.ndarray) -> Located:
+    faces, landmarks = located
+    return faces.take(~left_out), landmarks[~left_out]
+
+
 def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: Path) -> np.ndarray:
     """What networks that were fitted to other pictures say of each.
 
@@ -246,15 +262,12 @@ def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: 
     Returns:
         (n, classes) probabilities for emotion, (n, 2) for gender, (n, 117) for age.
     """
-    faces, landmarks = located
     name, task = recipe.task, task_of(recipe)
     said = None
     for fold in range(FOLDS):
         inside = fold_of == fold
         path = folder / f"{name}-{fold}"
-        others = faces.take(~inside), landmarks[~inside]
-        claim(path, settings_of(recipe) | {"names": names_digest(others)})
-        part = faces.take(inside), landmarks[inside]
+        others, part = _but(located, inside), _but(located, ~inside)
         if not (path / "logits.npy").exists():
             keras.utils.set_random_seed(fold)
             with precision(recipe.precision):
@@ -275,7 +288,7 @@ def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: 
         told = probabilities(name, np.load(path / "logits.npy"))
         if name == "gender":
             told = np.hstack([1 - told, told])
-        said = np.zeros((len(faces), told.shape[1])) if said is None else said
+        said = np.zeros((len(fold_of), told.shape[1])) if said is None else said
         said[inside] = told
     return said
 
@@ -328,14 +341,14 @@ def _write(
     (folder / "clean.txt").write_text("".join(f"{name}\n" for name in left))
     for kind in DROPPED:
         shown = [(f, row) for f in found[kind][:SHOWN] for row in f.rows]
+        sheet = folder / f"{kind.replace(' ', '-')}.png"
+        sheet.unlink(missing_ok=True)
         if shown:
             words = [
                 f"{faces.names[row][:40]} {f.detail if row == f.rows[0] else '(the copy)'}"
                 for f, row in shown
             ]
-            write_sheet(
-                folder / f"{kind.replace(' ', '-')}.png", [faces.images[row] for _, row in shown], words
-            )
+            write_sheet(sheet, [faces.images[row] for _, row in shown], words)
     report = _report(faces, splits, found, doubted, len(left))
     (folder / "report.md").write_text(report)
     return report

@@ -182,6 +182,13 @@ def test_voters_have_a_share_in_fer2013_s_labels(tmp_path):
     }
 
 
+def test_votes_for_other_pictures_soften_nothing(tmp_path):
+    _write_folders(tmp_path)
+    _write_votes(tmp_path, {"Usage": "Training", "Image name": "Training_7.png", "happiness": 10})
+    with pytest.raises(FileNotFoundError, match="no votes for these pictures"):
+        soften(read_fer2013(tmp_path, "train"), tmp_path, 0.2)
+
+
 def test_unique_majority():
     merged = np.float32(0.3) + np.float32(0.1), np.float32(0.4)  # not quite the same
     votes = np.array([[0.5, 0.5, 0], [*merged, 0.2], [0.4, 0.3, 0.3], [0, 0, 1]], np.float32)

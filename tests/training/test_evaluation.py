@@ -118,7 +118,7 @@ def test_gender_figures_by_group():
     white, black = report["by_race"]["White"], report["by_race"]["Black"]
     assert (white["roc_auc"], black["roc_auc"]) == (None, None)  # of one gender each
     babies = report["by_age"]["0-2"]
-    assert babies["macro_f1"] == pytest.approx(2 / 3, abs=1e-4)  # of the one gender that occurs
+    assert (babies["balanced_accuracy"], babies["macro_f1"]) == (None, None)
     sure = 1 / (1 + np.exp(-np.array([2, 1])))  # the second is wrong
     assert babies["calibration_error"] == pytest.approx((1 - sure[0] + sure[1]) / 2, abs=1e-4)
     assert babies["confusion"] == [[0, 0], [1, 1]]

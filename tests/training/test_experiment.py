@@ -230,6 +230,15 @@ def test_a_vote_is_the_mean_of_probabilities():
     np.testing.assert_allclose(sigmoid(vote("gender", [0.2, 0.8], yes)), 0.2 * yes[0] + 0.8 * yes[1])
 
 
+def test_a_fit_votes_by_the_crops_that_it_learnt_from(place, members, monkeypatch):
+    """Its network's own side may have changed since."""
+    valid = read(task_of(Recipe("emotion", **SMALL)), "valid", place / "data")
+    before = Voter(place / "runs" / members[0]).of_faces(valid)
+    _copy_with(place / "runs", "own-side", side=None)
+    monkeypatch.setitem(TASKS, "emotion", replace(TASKS["emotion"], side=40))
+    np.testing.assert_allclose(Voter(place / "runs" / "own-side").of_faces(valid), before, atol=1e-6)
+
+
 def test_members_of_different_kinds_do_not_vote(place, members):
     runs, folder = place / "runs", place / "runs" / "none"
     _copy_with(runs, "original", dataset="fer2013")
@@ -386,6 +395,17 @@ def test_networks_are_compared_alike_and_once(place, monkeypatch):
         assert row["parameters"] == read_record(runs / network)["parameters"]
         assert row["valid"]["all"]["mae"] < 17  # answering the mean age scores 20.6
         assert set(row["valid"]) == set(comparison.SHOWN["age"])
+
+
+def test_what_can_not_be_compared_is_refused_before_the_first_fit(place):
+    """A network that answers with a number can't learn from one that answers with a distribution."""
+    runs = place / "runs" / "taught"
+    (runs / "teacher").mkdir(parents=True)
+    (runs / "teacher/record.json").write_text(json.dumps({"recipe": asdict(Recipe("age"))}))
+    recipe = Recipe("age", **SMALL, teacher=str(runs / "teacher"))
+    with pytest.raises(ValueError, match="what two_conv_age is to learn"):
+        compare(recipe, ["lenet", "two_conv_age"], place / "data", runs, place / "weights")
+    assert not (runs / "lenet").exists()
 
 
 def test_what_is_compared_has_one_clean_list(place):

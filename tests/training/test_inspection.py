@@ -206,6 +206,20 @@ def test_what_is_found_without_fits_is_told_before_them(tmp_path, fits):
     assert "Labels doubted: emotion." in fits[inspection.FOLDS]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas, in cleanlab
+def test_other_fits_are_refused_before_what_was_found_is_written_over(tmp_path, fits):
+    folder = tmp_path / "runs/inspect-sof"
+    report = inspection.inspect("sof", tmp_path / "data", tmp_path / "runs", epochs=1)
+    listed = (folder / "clean.txt").read_text()
+    with pytest.raises(ValueError, match="epochs 1, not 2"):
+        inspection.inspect("sof", tmp_path / "data", tmp_path / "runs", epochs=2)
+    assert (folder / "report.md").read_text() == report
+    assert (folder / "clean.txt").read_text() == listed
+    assert (folder / "doubtful-label.png").exists()
+    inspection.inspect("sof", tmp_path / "data", tmp_path / "runs", epochs=0)
+    assert not (folder / "doubtful-label.png").exists()
+
+
 def test_copies_of_four_classes_are_told_by_those(tmp_path):
     labels = {"votes": np.eye(4, dtype=np.float32)[[0, 2]]}
     assert inspection._differ(labels, np.array([0, 1])) == "neutral or sad/angry/disgust"
@@ -276,6 +290,7 @@ def test_nobody_doubts_what_a_copy_of_it_was_fitted_to(tmp_path, monkeypatch):
     monkeypatch.setattr(inspection, "answers", answer)
     landmarks = np.stack([default_points(48, 48)] * count)
     recipe = Recipe("gender", "six_conv_narrow", epochs=1)
+    inspection._claim(recipe, (faces, landmarks), fold_of, tmp_path)
     said = inspection._out_of_fold(recipe, (faces, landmarks), fold_of, tmp_path)
     assert len(fitted) == inspection.FOLDS
     np.testing.assert_allclose(said[:, 1], 1 / (1 + np.exp(-(np.arange(count) - 20.5) / 10)))

@@ -15,7 +15,7 @@ import pytest
 
 from inference.faces import ATTRIBUTES, EMOTIONS
 from training import experiment, teachers
-from training.__main__ import _parser, _seen, _task, main
+from training.__main__ import _is_or_follows, _parser, _seen, _task, main
 from training.cards import STRANGE
 from training.conditions import CONDITIONS
 from training.data import locate, read_ferplus
@@ -276,6 +276,9 @@ def test_a_model_learns_what_its_teachers_say(place, tmp_path, monkeypatch):
         "teachers": [{"epochs": 1, "augmentation": "none", "seed": 5}],
         "share": 1.0,
     }
+    with pytest.raises(FileNotFoundError, match="no finished teachers"):
+        main(["emotion", "--teachers", str(tmp_path), "--runs", str(tmp_path / "untaught"), *FIT])
+    assert not (tmp_path / "untaught").exists()
     with pytest.raises(ValueError, match=r"teachers \[.*\], not None"):  # nor passed off as untaught
         main(["emotion", "--start", "weights", "--epochs", "4", *elsewhere, "--weights", str(tmp_path), *FIT])
     before, after = (report["valid"]["by_emotion"]["happy"] for report in (_record(place, "emotion"), record))
@@ -322,9 +325,19 @@ def test_copies_are_looked_for_in_all_of_train_where_a_clean_list_is_no_more(mak
     assert capsys.readouterr().out.count("in all of train") == 2
 
 
-def test_a_fit_from_nothing_has_nothing_to_be_mixed_with(place):
-    with pytest.raises(ValueError, match="--start"):
-        main(["emotion", "--blend", "0.5", *FIT])
+@pytest.mark.parametrize(("option", "missing"), [("--blend", "--start"), ("--share", "--teachers")])
+def test_an_option_that_would_do_nothing_is_refused(place, option, missing):
+    with pytest.raises(ValueError, match=missing):
+        main(["emotion", option, "0.5", *FIT])
+
+
+def test_a_model_is_not_written_over_that_was_gone_on_with_since():
+    start, own = [{"task": "emotion", "seed": 0}], {"task": "emotion", "seed": 1}
+    assert _is_or_follows(start, start, "emotion", 1)
+    assert _is_or_follows([*start, own], start, "emotion", 1)
+    for later in ({"task": "emotion", "seed": 2}, {"task": "average", "of": [1, 2]}):
+        assert not _is_or_follows([*start, own, later], start, "emotion", 1)
+        assert not _is_or_follows([*start, later], start, "emotion", 1)
 
 
 def test_a_fit_never_goes_on_from_another_model_than_it_began_with(place, tmp_path):
