@@ -37,10 +37,10 @@ from training.ensemble import ensemble
 from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, run, score
 from training.export import read_records, record_of, serving_copy, write_record
-from training.fitting import SCHEDULES, claim, digest, fit
+from training.fitting import SCHEDULES, Taught, claim, digest, fit
 from training.networks import blend, grow, precision, residual
 from training.tasks import NETWORK_OF, PRECISIONS, TASKS, Task
-from training.teachers import described, taught, teach
+from training.teachers import Ensemble, described, taught, teach
 
 SHIPPED = sorted(set(NETWORK_OF.values()))
 DRAWN = ("peak_rate", "decay", "dropout", "augmentation", "balance", "mixup")  # by training.search
@@ -73,8 +73,8 @@ def train(options: argparse.Namespace) -> None:
     task = _task(name, options)
     if options.blend is not None and not options.start:
         raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
-    if options.share is not None and not options.teachers:
-        raise ValueError("--share is of what teachers say: give --teachers, too")
+    if options.share is not None and not options.teachers and not options.ensemble:
+        raise ValueError("--share is of what teachers say: give --teachers or --ensemble, too")
 
     # Data
     labelled, parts = _data(task, options.data, [options.clean])
@@ -349,7 +349,9 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     if not start and task.start:
         grow(network, _fitted(task.start, faces, valid, options))
     # Not after the folder is claimed, as what is refused must leave it to the fit that is meant.
-    targets = taught(task, faces, options.teachers, options.share or SHARE) if options.teachers else None
+    share = options.share or SHARE
+    targets = taught(task, faces, options.teachers, share) if options.teachers else None
+    ensemble = Ensemble(options.command, options.ensemble) if options.ensemble else None
     settings = _settings(name, options)
     folder = options.runs / name
     if start and not (start / f"{name}.keras").exists():
@@ -376,6 +378,8 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         targets,
         processes=options.processes,
     )
+    if ensemble:
+        crops = Taught(crops, ensemble.of_crops, share, workers=max(2, options.processes))
     fit(
         network,
         crops,
@@ -406,10 +410,16 @@ def _settings(name: str, options: argparse.Namespace) -> dict:
 
 
 def _lesson(options: argparse.Namespace) -> dict:
-    """Which teachers a fit learns from, and how much."""
-    if not options.teachers:
+    """Which teachers, or models, a fit learns from, and how much."""
+    attribute = next(iter(TASKS[options.command].heads))
+    if options.teachers:
+        lesson = {"teachers": [described(folder) for folder in options.teachers]}
+    elif options.ensemble:
+        records = [record_of(attribute, folder) for folder in options.ensemble]
+        lesson = {"ensemble": [record["trained"]["fits"] for record in records]}
+    else:
         return {}
-    return {"teachers": [described(folder) for folder in options.teachers], "share": options.share or SHARE}
+    return lesson | {"share": options.share or SHARE}
 
 
 def _elsewhere() -> dict:
@@ -451,13 +461,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--blend", type=_share, help="share of the fit in a mixture with where it started"
         )
-        command.add_argument(
-            "--teachers",
-            type=Path,
-            nargs="+",
-            default=[],
-            help="folders that `teachers` wrote, to learn from",
-        )
+        learnt_from = command.add_mutually_exclusive_group()
+        for option, text in (
+            ("--teachers", "folders that `teachers` wrote, to learn from"),
+            ("--ensemble", "folders of models to learn from, as they see the same crops"),
+        ):
+            learnt_from.add_argument(option, type=Path, nargs="+", default=[], help=text)
         command.add_argument(
             "--share",
             type=_share,

@@ -76,6 +76,10 @@ FER+, and `utkface/{{train,valid}}/*.jpg`. The last command only measures. A sto
 
 STRANGE = "**It was fitted to other pictures than `train`, and may have seen some that it is measured on.**"
 KEPT = "FIT8 is a folder with the model that the eighth fit of its card left, and so on.\n"
+MODELS = """\
+MODEL1 and so on are folders with models that were made by such commands, too; the records beside these cards
+tell the fits of each.
+"""
 REMARK = """\
 A first command makes all fits up to the first of its own name with one seed; those that led to the models
 above had the seeds that their cards tell, and came out alike but not the same.
@@ -99,8 +103,10 @@ def cards(records: dict[str, dict], comparison: dict[str, dict], others: dict[st
     sections += [_comparison(name, compared) for name, compared in comparison.items()]
     sections += [_others(others)] if others else []
     remark = REMARK if any(map(_seeds_differ, records.values())) else ""
-    averaged = any("of" in fit for record in records.values() for fit in record["trained"]["fits"])
-    shared = SHARED.format(commands=_commands(records), kept=KEPT if averaged else "", remark=remark)
+    fits = [fit for record in records.values() for fit in record["trained"]["fits"]]
+    kept = KEPT if any("of" in fit for fit in fits) else ""
+    kept += MODELS if any("ensemble" in fit for fit in fits) else ""
+    shared = SHARED.format(commands=_commands(records), kept=kept, remark=remark)
     return "\n".join([INTRODUCTION, *sections, shared])
 
 
@@ -296,13 +302,16 @@ def _fit(fit: dict, side: int) -> str:
     made += [f"to the faces of `{fit['clean']}`"] if "clean" in fit else []
     made += [f"in {fit['precision']}"] if "precision" in fit else []
     made += [f"on {fit['backend']}"] if "backend" in fit else []
-    made += (
-        [f"{fit['share']:.0%} of its targets from larger networks that had not seen the face"]
-        if "teachers" in fit
-        else []
-    )
+    made += [f"{fit['share']:.0%} of its targets from {_source(fit)}"] if "share" in fit else []
     made += [f"{fit['blended']:.0%} of it mixed with what it started from"] if "blended" in fit else []
     return f"{fit['epochs']} epochs ({', '.join(made)})"
+
+
+def _source(fit: dict) -> str:
+    """Whom a fit learnt from."""
+    if "teachers" in fit:
+        return "larger networks that had not seen the face"
+    return f"an ensemble of {len(fit['ensemble'])} models like it"
 
 
 def _numbers(fit: dict) -> str:
@@ -339,9 +348,12 @@ def _commands(records: dict[str, dict]) -> str:
 
 
 def _lesson(network: str, fit: dict) -> dict:
-    """The options of a fit that learnt from teachers."""
-    if "teachers" not in fit:
+    """The options of a fit that learnt from teachers or models."""
+    if "share" not in fit:
         return {}
+    if "ensemble" in fit:
+        folders = " ".join(f"MODEL{number}" for number, _ in enumerate(fit["ensemble"], 1))
+        return {"ensemble": folders, "share": fit["share"]}
     folders = " ".join(f"runs/teachers-{network}-{made['seed']}" for made in fit["teachers"])
     return {"teachers": folders, "share": fit["share"]}
 

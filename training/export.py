@@ -13,9 +13,9 @@ from training.tasks import Task
 FIGURES = ("comparison", "others")
 
 
-def serving_copy(network: keras.Model, task: Task) -> keras.Model:
-    """The same network in float32, without optimizer or losses; bfloat16 is for training only."""
-    with precision("float32"):
+def serving_copy(network: keras.Model, task: Task, policy: str = "float32") -> keras.Model:
+    """The same network without optimizer or losses, in a dtype policy of Keras: float32, but for training."""
+    with precision(policy):
         copy = residual(task.side, task.channels, task.heads, task.stem_stride, task.blocks)
     copy.set_weights(network.get_weights())
     return copy

@@ -174,8 +174,7 @@ class Taught(keras.utils.PyDataset):
     ) -> None:
         """
         Args:
-            crops: of one head.
-            teacher: standardized crops -> probabilities, of the targets' shape.
+            teacher: standardized crops -> probabilities, of the targets' shapes: an array, or one by head.
             share: of the teacher in the targets, 0 to 1.
             options: of PyDataset, such as `workers`, threads.
         """
@@ -197,8 +196,11 @@ class Taught(keras.utils.PyDataset):
     def __getitem__(self, index: int):
         inputs, targets, weights = self._crops[index]
         with self._lock:
-            said = self._teacher(inputs).astype(np.float32)
-        return inputs, self._share * said + (1 - self._share) * targets, weights
+            said = self._teacher(inputs)
+        return inputs, keras.tree.map_structure(self._mixed, said, targets), weights
+
+    def _mixed(self, said: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return self._share * said.astype(np.float32) + (1 - self._share) * labels
 
 
 def _mix(inputs: np.ndarray, targets: dict, weights: np.ndarray, rng: np.random.Generator, alpha: float):

@@ -4,10 +4,15 @@ Labels are noisy: ten voters, an estimated age. A network that is asked about fa
 little more than their labels; asked about others, it says what such faces usually are. So each of FOLDS
 networks leaves out one part of the faces, and tells of that part alone (cross-fitting; Dao et al. 2021,
 "Knowledge Distillation as Semiparametric Inference"). A shipped network then learns from both.
+
+Or it learns from an ensemble of models like itself, which err less together than each. They have seen the
+faces, so they are asked about the very crops that the network sees, disturbed as these are (Beyer et al.
+2022).
 """
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -17,6 +22,7 @@ from keras import layers
 from training import experiment
 from training.duplicates import folds, groups, near_copies
 from training.experiment import Located
+from training.export import record_of, serving_copy
 from training.fitting import claim, fit
 from training.networks import precision, residual
 from training.tasks import PRECISIONS, TASKS, Task
@@ -110,6 +116,42 @@ def taught(task: Task, faces: Located, folders: Sequence[Path], share: float) ->
         head: share * np.mean([said[head] for said in told], axis=0) + (1 - share) * labels[head]
         for head in task.heads
     }
+
+
+class Ensemble:
+    """Models of one of TASKS, such as ends of several fits, that say on average what they see."""
+
+    def __init__(self, name: str, folders: Sequence[Path]) -> None:
+        """
+        Args:
+            folders: of models and their records.
+
+        Raises:
+            FileNotFoundError: there is no such model in one of them.
+        """
+        self._members = [_member(name, folder) for folder in folders]
+
+    def of_crops(self, crops: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """Probabilities, by head where there are several: (n, 7) emotions, (n, 117) years, (n, 1) of a woman.
+
+        Args:
+            crops: (n, side, side, channels) float32, standardized; those of members may be of other sides.
+        """
+        told: dict[str, list[np.ndarray]] = {}
+        for network, task in self._members:
+            logits = network.predict_on_batch(experiment.restyle(crops, task))
+            for head, column in zip(network.output_names, keras.tree.flatten(logits), strict=True):
+                told.setdefault(head, []).append(experiment.probabilities(head, column))
+        means = {head: np.mean(columns, axis=0) for head, columns in told.items()}
+        return means if len(means) > 1 else next(iter(means.values()))
+
+
+def _member(name: str, folder: Path) -> tuple[keras.Model, Task]:
+    task = replace(TASKS[name], side=record_of(next(iter(TASKS[name].heads)), folder)["side"])
+    if not (folder / f"{name}.keras").exists():  # Keras raises ValueError
+        raise FileNotFoundError(f"no {name}.keras in {folder}")
+    network = keras.saving.load_model(folder / f"{name}.keras", compile=False)
+    return serving_copy(network, task, PRECISIONS[0]), task
 
 
 def described(folder: Path) -> dict:

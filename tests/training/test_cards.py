@@ -49,7 +49,8 @@ def _record(name, logits, labels):
                 {"task": network, "epochs": 2, "augmentation": "mid", "seed": 7}
                 | {"teachers": [TEACHERS, TEACHERS | {"seed": 1}], "share": 0.25},
                 {"task": "average", "of": [3, 4, 6]},
-                {"task": network, "epochs": 4, "augmentation": "mid", "seed": 9},
+                {"task": network, "epochs": 4, "augmentation": "mid", "seed": 9}
+                | {"ensemble": [[], []], "share": 0.8},
             ],
             "keras": "3.15.1",
             "backend": "tensorflow",
@@ -181,7 +182,8 @@ def test_the_commands_that_make_them_are_told(records):
     python -m training traits --data DIR --seed 7 --start weights --runs runs/again-4 --epochs 2 \
 --teachers runs/teachers-traits-0 runs/teachers-traits-1 --share 0.25
     python -m training average traits FIT3 FIT4 FIT6 --data DIR
-    python -m training traits --data DIR --seed 9 --start weights --runs runs/again-5 --epochs 4
+    python -m training traits --data DIR --seed 9 --start weights --runs runs/again-5 --epochs 4 \
+--ensemble MODEL1 MODEL2 --share 0.8
     python -m training evaluate --data DIR
 """
     text = cards(records, {}, {})
@@ -192,6 +194,8 @@ def test_the_commands_that_make_them_are_told(records):
     assert "seed 5, to the faces of `clean.txt`, in float32" in text
     assert "then the mean of what fits 3, 4 and 6 left, then" in text
     assert "FIT8 is a folder" in text
+    assert "seed 9, 80% of its targets from an ensemble of 2 models like it" in text
+    assert "MODEL1 and so on are folders" in text
     assert "seed 6, on jax, 50% of its targets from larger networks that had not seen the face" in text
     assert "one seed" in text  # the first fit, `base`, had another than the one that this command gives it
 

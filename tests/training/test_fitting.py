@@ -192,6 +192,17 @@ def test_a_teacher_is_asked_about_the_crops_that_its_student_sees(make_faces):
             assert targets.dtype == np.float32
 
 
+def test_a_teacher_of_several_heads_is_asked_once(make_faces):
+    faces, landmarks = make_faces(6, 0)
+    targets = {"age": np.eye(6, 4, dtype=np.float32), "gender": np.ones((6, 1), np.float32)}
+    crops = Crops(faces, landmarks, targets, np.ones(6, np.float32), 48, 1, None, 0)
+    said = {"age": np.full((6, 4), 0.25), "gender": np.zeros((6, 1))}
+    _, mixed, _ = Taught(crops, lambda inputs: said, 0.6)[0]
+    for head, labels in targets.items():
+        np.testing.assert_allclose(mixed[head], 0.6 * said[head] + 0.4 * labels, rtol=1e-6)
+        assert mixed[head].dtype == np.float32
+
+
 def _brightest(crops):
     return crops.max(axis=(1, 2, 3)).astype(np.float64)[:, None]
 

@@ -22,6 +22,7 @@ from training.data import locate, read_ferplus
 from training.fitting import digest
 from training.networks import precision, residual
 from training.tasks import NETWORK_OF, TASKS, kinds
+from training.teachers import Ensemble
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ("emotion", "traits")
@@ -286,6 +287,23 @@ def test_a_model_learns_what_its_teachers_say(place, tmp_path, monkeypatch):
     assert after["precision"] < before["precision"] - 0.2
 
 
+def test_a_model_learns_what_an_ensemble_says(place, tmp_path, monkeypatch):
+    happy = np.eye(7, dtype=np.float32)[EMOTIONS.index("happy")]
+    monkeypatch.setattr(Ensemble, "of_crops", lambda ensemble, crops: np.tile(happy, (len(crops), 1)))
+    learn = ("--start", "weights", "--ensemble", "weights", "weights", "--share", "1", "--epochs", "4")
+    main(["emotion", *learn, "--runs", str(tmp_path), "--weights", str(tmp_path), *FIT])
+    record, before = json.loads((tmp_path / "emotion.json").read_text()), _record(place, "emotion")
+    fits = before["trained"]["fits"]
+    assert record["trained"]["fits"] == [
+        *fits,
+        fits[-1] | {"epochs": 4, "ensemble": [fits, fits], "share": 1.0},
+    ]
+    after = record["valid"]["by_emotion"]["happy"]
+    assert after["recall"]["share"] > 0.9
+    assert after["precision"] < before["valid"]["by_emotion"]["happy"]["precision"] - 0.2
+    assert "100% of its targets from an ensemble of 2 models like it" in (tmp_path / "README.md").read_text()
+
+
 def test_pictures_that_a_model_may_have_seen_are_told(place, tmp_path, capsys):
     shutil.copytree("weights", tmp_path / "weights")
     shutil.copytree("data/fer2013", tmp_path / "data/fer2013")
@@ -366,6 +384,7 @@ def test_a_fit_never_goes_on_under_other_settings(place):
         ["gender"],
         ["traits", "--blend", "0"],
         ["traits", "--share", "1.5"],
+        ["traits", "--teachers", "one", "--ensemble", "other"],
         ["teachers", "gender"],
         ["average", "traits"],
         ["traits", "--augmentation", "huge"],

@@ -5,11 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from inference.decoding import sigmoid, softmax
 from inference.faces import EMOTIONS
-from training import teachers
+from training import experiment, teachers
 from training.duplicates import folds
+from training.export import serving_copy, write_record
+from training.networks import residual
 from training.tasks import TASKS
-from training.teachers import described, taught, teach
+from training.teachers import Ensemble, described, taught, teach
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
 
@@ -87,3 +90,32 @@ def test_teachers_of_other_faces_are_refused(make_faces, tmp_path):
     for folder in (fewer, others):
         with pytest.raises(ValueError, match="other faces"):
             taught(TASKS["emotion"], located, [folder], 0.5)
+
+
+def test_an_ensemble_says_the_mean_of_what_its_members_see(make_faces, tmp_path):
+    located = make_faces(9, 0)
+    task = TASKS["traits"]
+    crops = experiment.crops(task, located)[0][0]
+    expected = {"age": [], "gender": []}
+    for side in (48, 40):
+        network = residual(side, task.channels, task.heads, task.stem_stride, task.blocks)
+        member = replace(task, side=side)
+        (tmp_path / str(side)).mkdir()
+        serving_copy(network, member).save(tmp_path / str(side) / "traits.keras")
+        write_record({"task": "age", "side": side}, tmp_path / str(side))
+        logits = network.predict_on_batch(experiment.restyle(crops, member))
+        expected["age"].append(softmax(logits["age"]))
+        expected["gender"].append(sigmoid(logits["gender"]))
+    said = Ensemble("traits", [tmp_path / "48", tmp_path / "40"]).of_crops(crops)
+    assert said.keys() == expected.keys()
+    for head, told in said.items():
+        np.testing.assert_allclose(told, np.mean(expected[head], axis=0), atol=0.02)  # bfloat16
+        assert np.ptp([np.array(each) for each in expected[head]], axis=0).max() > 0.02
+
+
+def test_a_member_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no emotion\.json"):
+        Ensemble("emotion", [tmp_path])
+    write_record({"task": "emotion", "side": 48}, tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no emotion\.keras"):
+        Ensemble("emotion", [tmp_path])
