@@ -6,6 +6,7 @@ import csv
 import json
 import mimetypes
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Analyze photos one after the other, or a video; 1 if any could not be read, else 0."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
     if options.video is not None:
         if options.paths or options.json or options.cropped:
             parser.error("--video goes with --output and --csv alone")
@@ -41,7 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("there are no files in what you named")
     if options.output:
         _check_folder(parser, options.output, photos)
-    sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
 
     from inference.analyzer import FaceAnalyzer  # TensorFlow: not for a mistyped command
 
@@ -86,22 +87,42 @@ def _parser() -> argparse.ArgumentParser:
 
 def _photos(paths: list[Path], output: Path | None) -> Iterator[tuple[Path, Path]]:
     """The files themselves, and all files of the folders below them but hidden ones and those that were
-    written into `output`, each with its name there: its place below the folder that was named."""
+    written into `output`, each with its name there: its place below the folder that was named.
+
+    What can't be looked at is taken for a file, so that reading it tells why.
+    """
     output = output and output.resolve()
     for path in paths:
-        if not path.is_dir():
+        if not os.path.isdir(path):  # Path.is_dir raises where that can't be told
             yield path, Path(path.name)
             continue
-        for file in sorted(path.rglob("*")):
+        for file in _below(path):
             name = file.relative_to(path)
             written = file.name.endswith(ANNOTATED) and output and file.resolve().is_relative_to(output)
-            if file.is_file() and not written and not any(part.startswith(".") for part in name.parts):
+            if not written and not any(part.startswith(".") for part in name.parts):
                 yield file, name
+
+
+def _below(folder: Path) -> list[Path]:
+    """All files of a folder and those in it, and what there can't be looked at."""
+    found: list[Path] = []
+    for place, _, names in os.walk(folder, onerror=lambda error: found.append(Path(error.filename))):
+        found.extend(filter(_may_be_a_file, (Path(place, name) for name in names)))
+    return sorted(found)
+
+
+def _may_be_a_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except PermissionError:
+        return True
+    except OSError:  # as of a link to nowhere
+        return False
 
 
 def _check_folder(parser: argparse.ArgumentParser, output: Path, photos: list[tuple[Path, Path]]) -> None:
     """Refuse to write where there is no folder, or two photos to one file."""
-    if output.exists() and not output.is_dir():
+    if os.path.exists(output) and not os.path.isdir(output):
         parser.error(f"{output} is not a folder")
     first: dict[Path, Path] = {}
     for path, name in photos:
@@ -124,7 +145,8 @@ def _analyze(analyzer, path: Path, name: Path, options: argparse.Namespace) -> d
         target = options.output / name.with_name(f"{name.name}{ANNOTATED}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(encode_jpeg(draw(photo.image, faces)))
-    faces = [rescale(face, photo.width / photo.image.shape[1]) for face in faces]
+    height, width = photo.image.shape[:2]
+    faces = [rescale(face, photo.width / width, photo.height / height) for face in faces]
     result = {"path": str(path), "width": photo.width, "height": photo.height, "milliseconds": milliseconds}
     if options.json:
         return result | {"faces": [face.to_dict() for face in faces]}
@@ -151,7 +173,7 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         place = target.resolve()
         if place in taken:
             parser.error(f"{name} would write over {taken[place]}")
-        if not target.parent.is_dir():
+        if not os.path.isdir(target.parent):
             parser.error(f"{name} needs the folder {target.parent}, which does not exist")
         taken[place] = name
 
@@ -186,9 +208,6 @@ def _record(options: argparse.Namespace) -> tuple[Census, float]:
         writer = table = None
         if options.output:
             writer = stack.enter_context(closing(Writer(options.output, source.sound)))
-        if options.csv:
-            table = csv.writer(stack.enter_context(options.csv.open("w", newline="")))
-            table.writerow(COLUMNS)
         length = None if source.seconds == inf else round(source.seconds, 1)
         bar = stack.enter_context(tqdm(total=length, unit="s", disable=None))
         try:
@@ -197,8 +216,11 @@ def _record(options: argparse.Namespace) -> tuple[Census, float]:
                     writer.show(annotate(shot), shot.seconds)
                 if shot.seen:
                     census.note(shot.tracks, shot.seconds)
+                if options.csv and table is None:  # not before there is something to write
+                    table = csv.writer(stack.enter_context(options.csv.open("w", newline="")))
+                    table.writerow(COLUMNS)
                 if shot.seen and table:
-                    table.writerows(_rows(shot, source.width / shot.image.shape[1]))
+                    table.writerows(_rows(shot, source.width, source.height))
                 bar.update(round(shot.seconds - bar.n, 1))
                 seconds = shot.seconds
         except KeyboardInterrupt:
@@ -207,10 +229,11 @@ def _record(options: argparse.Namespace) -> tuple[Census, float]:
     return census, seconds
 
 
-def _rows(shot, scale: float) -> Iterator[list]:
+def _rows(shot, width: int, height: int) -> Iterator[list]:
     """A row of COLUMNS for each face of a frame, in pixels of the video as it was."""
+    across, down = width / shot.image.shape[1], height / shot.image.shape[0]
     for track in shot.tracks:
-        face = rescale(track.face, scale).to_dict()
+        face = rescale(track.face, across, down).to_dict()
         emotions, gender, age = face["emotion"]["probabilities"], face["gender"], face["age"]
         values = *emotions.values(), *gender.values(), *age.values()
         yield [round(shot.seconds, 3), track.number, *face["box"], *values]

@@ -9,6 +9,8 @@ from cv2.utils import logging
 
 from inference.footage import Picture, fitted
 
+GONE = "there is no such camera, or another program uses it"
+
 
 class Camera:
     """A camera of this machine.
@@ -30,11 +32,14 @@ class Camera:
             OSError: there is no such camera, or somebody else has it.
         """
         logging.setLogLevel(logging.LOG_LEVEL_SILENT)  # what OpenCV says of a missing camera is no help
-        self._capture = cv2.VideoCapture(number)
-        if not self._capture.isOpened():
-            raise OSError("there is no such camera, or another program uses it")
-        sides = (self._capture.get(side) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-        self.width, self.height = map(int, sides)
+        try:
+            self._capture = cv2.VideoCapture(number)
+        except cv2.error:  # beyond what C counts to
+            raise OSError(GONE) from None
+        seen, image = self._capture.read()  # it may open and show nothing
+        if not seen:
+            raise OSError(GONE)
+        self.height, self.width = image.shape[:2]
 
     def frames(self, hear: Callable | None = None) -> Iterator[Picture]:
         """What it sees from now on, until it is unplugged; `hear` is never called."""

@@ -130,12 +130,12 @@ class Face:
         }
 
 
-def rescale(face: Face, factor: float) -> Face:
-    """The same face in a photo `factor` times as large."""
+def rescale(face: Face, across: float, down: float) -> Face:
+    """The same face in a photo that is `across` times as wide and `down` times as high."""
     box = face.box
     points = {name: getattr(face.keypoints, name) for name in face.keypoints.__slots__}
     return replace(
         face,
-        box=BoundingBox(box.x * factor, box.y * factor, box.width * factor, box.height * factor),
-        keypoints=Keypoints(**{name: (x * factor, y * factor) for name, (x, y) in points.items()}),
+        box=BoundingBox(box.x * across, box.y * down, box.width * across, box.height * down),
+        keypoints=Keypoints(**{name: (x * across, y * down) for name, (x, y) in points.items()}),
     )

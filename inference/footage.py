@@ -218,17 +218,19 @@ class Writer:
         Args:
             target: a file, or a stream in memory that can be read as well.
             sound: of the Reader whose packets `hear` will get.
-
-        Raises:
-            OSError: the file can't be written.
         """
-        options = {"movflags": "faststart"}
+        self.width = self.height = 0
+        self._target, self._from = target, sound
+        self._early: list[av.Packet] = []  # sound from before the first frame
+
+    def _open(self, width: int, height: int) -> None:
+        """Begin the file: not before there is something to write, as one may be there already."""
+        options, target, sound = {"movflags": "faststart"}, self._target, self._from
         if isinstance(target, Path):
             target.open("wb").close()  # FFmpeg opens it later, and then does not name it
             self._container = av.open(f"file:{target}", "w", "mp4", options)
         else:
             self._container = av.open(target, "w", "mp4", options, io_open=lambda *_: _Again(target))
-        self.width = self.height = 0
         self._picture = self._container.add_stream("libx264", FRAME_RATE, ENCODER)
         self._picture.codec_context.time_base = TIME_BASE
         self._sound, self._copied = None, False
@@ -242,7 +244,8 @@ class Writer:
             rate = max((rate for rate in SOUND_RATES if rate <= most), default=min(SOUND_RATES))
             self._sound = self._container.add_stream("aac", rate)
             self._sound.codec_context.layout = "mono" if context.channels == 1 else "stereo"
-        self._early: list[av.Packet] = []  # sound from before the first frame
+        self.width, self.height = self._picture.width, self._picture.height = width, height
+        self._picture.pix_fmt = "yuv420p"
 
     def show(self, image: np.ndarray, seconds: float) -> None:
         """Add a frame.
@@ -250,11 +253,12 @@ class Writer:
         Args:
             image: (height, width, 3) uint8 RGB, of even sides, all of the same.
             seconds: from the start, later than those before.
+
+        Raises:
+            OSError: the file can't be written.
         """
         if not self.width:
-            self.height, self.width = image.shape[:2]
-            self._picture.width, self._picture.height = self.width, self.height
-            self._picture.pix_fmt = "yuv420p"
+            self._open(image.shape[1], image.shape[0])
         frame = av.VideoFrame.from_ndarray(image, "rgb24")
         frame.pts, frame.time_base = round(seconds / TIME_BASE), TIME_BASE
         self._container.mux(self._picture.encode(frame))
@@ -279,12 +283,13 @@ class Writer:
                 self._container.mux(packet)
 
     def close(self) -> None:
-        """Finish the file."""
-        if self.width:
-            self._container.mux(self._picture.encode())
-            if self._sound is not None and not self._copied:
-                with suppress(av.error.FFmpegError):
-                    self._container.mux(self._sound.encode())
+        """Finish the file, if there was a frame."""
+        if not self.width:
+            return
+        self._container.mux(self._picture.encode())
+        if self._sound is not None and not self._copied:
+            with suppress(av.error.FFmpegError):
+                self._container.mux(self._sound.encode())
         self._container.close()
 
 

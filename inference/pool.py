@@ -406,7 +406,8 @@ def _analyze(data: bytes) -> Analysis:
     watch.lap("attributes")
     jpeg = encode_jpeg(draw(photo.image, faces))
     watch.lap("draw")
-    faces = [rescale(face, photo.width / photo.image.shape[1]) for face in faces]
+    height, width = photo.image.shape[:2]
+    faces = [rescale(face, photo.width / width, photo.height / height) for face in faces]
     return Analysis(photo.width, photo.height, faces, jpeg, watch.laps)
 
 

@@ -24,7 +24,7 @@ THUMBNAIL = 32  # pixels, sides of what frames are compared by
 # a twentieth of the width from frame to frame is not taken for one.
 CUT_CORRELATION = 0.5
 CUT_DIFFERENCE = 20
-PLAIN = 8  # of 255, that a margin of one colour may vary by, as compressed videos do
+PLAIN = 8  # of 255, that a frame or a margin of one colour may vary by, as compressed videos do
 LOOKING_SHARE = 0.8  # of the time for the video, which may be spent before looking is put off
 
 
@@ -80,9 +80,10 @@ def follow(
     for frame in frames:
         lap("decode")
         thumbnail = _thumbnail(frame.image)
-        if cut is None and last is not None and _is_cut(last, thumbnail):
-            cut = len(between)
-        last = thumbnail
+        if np.ptp(thumbnail, axis=(0, 1)).max() > PLAIN:  # others, as black ones between scenes, tell nothing
+            if cut is None and last is not None and _is_cut(last, thumbnail):
+                cut = len(between)
+            last = thumbnail
         rest = inf if before is None else frame.seconds - before.seconds
         late = pace.late(frame.seconds, LOOKING_SHARE)
         if rest < (REST_SECONDS if late else 1 / LOOKS) - EARLY_SECONDS:
@@ -129,7 +130,7 @@ def _without_bars(thumbnails: np.ndarray) -> np.ndarray:
     rows, columns = (
         np.flatnonzero(np.ptp(thumbnails, axis=axes).max(axis=1) > PLAIN) for axes in ((0, 2), (0, 1))
     )
-    if not len(rows):
+    if not len(rows) or not len(columns):  # as of stripes, which may stand still
         return thumbnails
     return thumbnails[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
 

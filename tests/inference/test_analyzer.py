@@ -76,6 +76,21 @@ def test_a_photo_on_its_side_or_its_head_reads_the_same(analyzer, astronaut, tur
     assert turned.age.years == pytest.approx(upright.age.years, abs=1)
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
+def test_groups_on_their_side_or_their_head_are_found_though_some_face_seems_upright(
+    analyzer, utkface, turns
+):
+    chips = [cv2.imread(str(path)) for path in sorted((utkface / "valid").glob("*.jpg"))[:1920:40]]
+    grey = [cv2.copyMakeBorder(chip, *[40] * 4, cv2.BORDER_CONSTANT, value=(128,) * 3) for chip in chips]
+    found = 0
+    for start in range(0, len(grey), 6):
+        group = np.vstack([np.hstack(grey[start : start + 3]), np.hstack(grey[start + 3 : start + 6])])
+        for face in analyzer.detect(np.ascontiguousarray(np.rot90(group[..., ::-1], turns))):
+            down = np.subtract(face.keypoints.mouth_left, face.keypoints.left_eye) @ (1, 1j)
+            found += abs(np.angle(down * 1j ** (turns - 1))) < np.pi / 4
+    assert found >= 0.75 * len(chips)
+
+
 def test_no_face_no_answer(analyzer):
     assert analyzer.analyze(np.full((200, 300, 3), 127, np.uint8)) == []
 

@@ -32,7 +32,7 @@ def test_gender_gives_the_probability_of_its_label(female, label, probability):
 
 
 def test_rescale_moves_box_and_keypoints_and_keeps_the_rest():
-    twice = rescale(FACE, 2)
-    assert twice.box == BoundingBox(20.8, 41.2, 60, 80)
-    assert twice.keypoints.nose == (44.5, 76)
+    twice = rescale(FACE, 2, 4)
+    assert twice.box == BoundingBox(20.8, 82.4, 60, 160)
+    assert twice.keypoints.nose == (44.5, 152)
     assert (twice.emotion, twice.gender, twice.age) == (FACE.emotion, FACE.gender, FACE.age)

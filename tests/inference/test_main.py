@@ -1,8 +1,10 @@
 """The command line, as a person runs it."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -115,6 +117,23 @@ def test_what_was_written_is_not_analyzed_the_next_time(tmp_path):
         (tmp_path / name).write_text("no photo")
     found = [[name.as_posix() for _, name in _photos([tmp_path], output)] for output in (tmp_path, None)]
     assert found == [["1.jpg"], ["1.jpg", "1.jpg.annotated.jpg", "out/2.jpg.annotated.jpg"]]
+
+
+def test_what_can_not_be_looked_at_is_named_when_it_is_read(tmp_path, monkeypatch):
+    for name in ("a.jpg", "locked/b.jpg", "open/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("no photo")
+    list_folder = os.scandir
+
+    def refuse(place):
+        if str(place).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return list_folder(place)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    long = Path("x" * 300)
+    found = [name.as_posix() for _, name in _photos([tmp_path, long], None)]
+    assert found == ["a.jpg", "locked", "open/c.jpg", long.name]
 
 
 def test_an_empty_folder_is_told(tmp_path):

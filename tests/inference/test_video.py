@@ -90,6 +90,23 @@ def test_who_stands_where_another_stood_before_a_cut_is_another(analyzer):
     assert [[track.number for track in shot.tracks] for shot in followed] == [[1]] * 11 + [[2]] * 12
 
 
+@pytest.mark.parametrize("level", [0, 255, 90])
+def test_nor_does_a_plain_frame_between_two_scenes_make_them_one(analyzer, level):
+    one, other = scenes()
+    plain = np.full_like(one, level)
+    followed = shots(analyzer, [one] * 11 + [plain] * 3 + [other] * 12)
+    assert [track.number for track in followed[8].tracks] == [1]
+    assert [[track.number for track in shot.tracks] for shot in followed[14:]] == [[2]] * 12
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_stripes_that_stand_still_are_looked_at(analyzer, axis):
+    ramp = np.linspace(20, 220, 96).astype(np.uint8)
+    stripes = np.broadcast_to(np.expand_dims(ramp, axis)[..., None], (96, 96, 3))
+    stripes = np.ascontiguousarray(stripes)
+    assert all(shot.tracks == [] for shot in shots(analyzer, [stripes] * 5))
+
+
 def test_margins_hide_no_cut(analyzer):
     """Portraits in a film that is wider."""
     one, other = (np.pad(image, ((0, 0), (300, 300), (0, 0))) for image in scenes())
@@ -193,12 +210,14 @@ def test_the_command_line_tells_what_is_wrong(monkeypatch, analyzer, tmp_path, c
     assert film(monkeypatch, analyzer, tmp_path / "notes.txt") == 1
     assert film(monkeypatch, analyzer, tmp_path / "missing.mp4") == 1
     assert film(monkeypatch, analyzer, "63") == 1
+    assert film(monkeypatch, analyzer, "99999999999") == 1
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [
         f"{tmp_path}/notes.txt: not a video of a known format",
         f"{tmp_path}/missing.mp4: No such file or directory",
         "63: there is no such camera, or another program uses it",
+        "99999999999: there is no such camera, or another program uses it",
     ]
     with pytest.raises(SystemExit):
         film(monkeypatch, analyzer, "a.mp4", "--json")
@@ -227,6 +246,14 @@ def test_the_command_line_never_writes_over_the_video_nor_where_it_can_t(
         assert capsys.readouterr().err == "folder: Is a directory\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "folder"]
     assert (tmp_path / "a.mp4").read_bytes() == clip
+    for name in ("kept.mp4", "kept.csv"):
+        (tmp_path / name).write_text("what was there")
+    start = clip.index(b"mdat") + 4
+    end = clip.find(b"moov", start) - 4 if clip.find(b"moov", start) > 0 else len(clip)
+    (tmp_path / "zeros.mp4").write_bytes(clip[:start] + bytes(end - start) + clip[end:])
+    assert film(monkeypatch, analyzer, "zeros.mp4", "--output", "kept.mp4", "--csv", "kept.csv") == 1
+    for name in ("kept.mp4", "kept.csv"):
+        assert (tmp_path / name).read_text() == "what was there"
 
 
 def test_the_command_line_tells_of_a_full_disk(monkeypatch, analyzer, tmp_path, capsys):
@@ -246,12 +273,6 @@ class Camera:
 
     def __init__(self, number: int) -> None:
         self._images = iter(moving(15)[0])
-
-    def isOpened(self) -> bool:  # noqa: N802
-        return True
-
-    def get(self, side: int) -> float:
-        return 384.0
 
     def read(self) -> tuple[bool, np.ndarray]:
         image = next(self._images, None)
@@ -273,6 +294,14 @@ def test_ctrl_c_ends_a_camera_and_keeps_what_was_written(monkeypatch, analyzer, 
     (face,) = analyzer.analyze(frames[0])  # in colours as they were
     assert face.gender.label == "female"
     assert len(table.read_text().splitlines()) >= 2
+
+
+def test_a_camera_that_shows_nothing_is_told(monkeypatch, analyzer, tmp_path, capsys):
+    monkeypatch.setattr(Camera, "read", lambda camera: (False, None))
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    assert film(monkeypatch, analyzer, "0", "--output", tmp_path / "out.mp4") == 1
+    assert capsys.readouterr().err == "0: there is no such camera, or another program uses it\n"
+    assert not (tmp_path / "out.mp4").exists()
 
 
 def test_frames_of_a_stream_in_memory_are_never_all_held(analyzer):
