@@ -246,6 +246,10 @@ class Polled(Redelivered):
 
     work_seconds = None
 
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)
+        self._turns: WeakValueDictionary[int | None, asyncio.Lock] = WeakValueDictionary()  # by chat
+
     async def initialize(self) -> None:
         try:
             await super().initialize()
@@ -255,8 +259,7 @@ class Polled(Redelivered):
 
     async def process_update(self, update: object) -> None:
         chat = update.effective_chat
-        turn = self.bot_data["turns"].setdefault(chat.id if chat else None, asyncio.Lock())
-        async with turn:
+        async with self._turns.setdefault(chat.id if chat else None, asyncio.Lock()):
             await self._try(update)
 
     async def _try(self, update: object) -> None:
@@ -296,7 +299,6 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
     application.bot_data.update(settings=settings, pool=pool, limits=limits, albums=albums)
     application.bot_data.update(given_up=LRUCache(GIVEN_UP), late=LRUCache(GIVEN_UP))
     application.bot_data["large_files"] = asyncio.Semaphore(LARGE_FILES)
-    application.bot_data["turns"] = WeakValueDictionary()  # of Polled, by chat
 
     new = filters.UpdateType.MESSAGE  # not edited ones, which old updates may hold
     private, group = new & filters.ChatType.PRIVATE, new & filters.ChatType.GROUPS
