@@ -227,8 +227,9 @@ def _flatten(image: Image.Image) -> Image.Image:
     if image.mode == "La":  # weighted by its alpha; Pillow has no direct way from it to RGBA
         image = image.convert("LA")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        paper = Image.new("RGB", image.size, "white")
+        mode = "L" if image.mode in ("L", "LA") else "RGB"  # grey stays so, as its profile is for grey
+        image = image.convert("LA" if mode == "L" else "RGBA")
+        paper = Image.new(mode, image.size, "white")
         paper.paste(image, mask=image)
         return paper
     return image if image.mode in ("L", "RGB", "CMYK") else image.convert("RGB")

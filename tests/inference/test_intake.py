@@ -340,8 +340,10 @@ def test_converts_grey_by_its_profile():
     linear = icc(b"GRAY", b"XYZ ", {b"kTRC": b"curv\0\0\0\0" + struct.pack(">I", 0)})
     expected = 255 * (1.055 * (64 / 255) ** (1 / 2.4) - 0.055)
     assert expected > 130
-    photo = read_photo(encode(Image.new("L", (64, 48), 64), "PNG", icc_profile=linear))
-    assert off(photo, np.full((2, 2, 3), expected)) <= 1
+    plain, opaque = Image.new("L", (64, 48), 64), Image.new("LA", (64, 48), (64, 255))
+    for image, options in ((plain, {}), (opaque, {}), (plain, {"transparency": 3})):
+        photo = read_photo(encode(image, "PNG", icc_profile=linear, **options))
+        assert off(photo, np.full((2, 2, 3), expected)) <= 1
 
 
 @pytest.mark.parametrize(
