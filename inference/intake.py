@@ -7,7 +7,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import AvifImagePlugin, ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from pillow_heif import register_heif_opener
 
@@ -32,6 +32,8 @@ BYTES_A_PIXEL = {"PNG": 5, "BMP": 5, "GIF": 5, "HEIF": 8, "WEBP": 16, "AVIF": 16
 FULL_COLOUR_HEIF = 16  # bytes a pixel of a HEIF without chroma subsampling, at 10 bits
 
 DECODING_THREADS = 2  # of HEIF and AVIF; each one's stack counts towards MEMORY_CEILING
+
+PHOTOMETRIC = ExifTags.Base.PhotometricInterpretation  # a tag of TIFF; 0 is white at zero
 
 BAND = 64  # rows of the shrunk photo that are made at a time
 FILTER = Image.Resampling.BICUBIC
@@ -115,11 +117,16 @@ def _decode(data: bytes, max_side: float) -> Photo:
     if image.size != decoded_size:  # a HEIF with two headers that differ
         raise PhotoError(Reason.BROKEN)
 
+    if image.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+        image.putalpha(255)  # who wrote it meant nothing by that channel
+    # Pillow inverts what is white at zero, but not at 16 bits.
+    negative = image.mode.startswith("I;16") and image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0
+
     orientation = _orientation(image)
     profile = image.info.get("icc_profile")
     scale = min(1.0, MAX_SIDE / max(image.size))
     image = _shrink(image, max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    image = _to_srgb(image, profile)
+    image = _to_srgb(ImageOps.invert(image) if negative else image, profile)
     if orientation in TURNS:
         image = image.transpose(TURNS[orientation])
     if orientation >= 5:

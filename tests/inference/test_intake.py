@@ -336,6 +336,20 @@ def test_converts_cmyk_by_its_profile(kind):
     assert off(read_photo(data), [[[0] * 3, WHITE], [WHITE, WHITE]]) <= LOSSY
 
 
+def test_white_may_be_zero_at_16_bits():
+    values = np.repeat(np.repeat(np.array([[0, 65535], [32768, 13107]], np.uint16), 24, axis=0), 32, axis=1)
+    photo = read_photo(encode(Image.fromarray(values), "TIFF", tiffinfo={262: 0}))
+    assert off(photo, np.array([[255, 0], [127, 204]])[..., None].repeat(3, axis=2)) <= 1
+
+
+def test_a_bmp_whose_transparency_means_nothing_is_no_white_sheet():
+    head = struct.pack("<IiiHHIIiiII", 108, 64, 48, 1, 32, 3, 0, 0, 0, 0, 0)
+    head += struct.pack("<IIII", 0xFF0000, 0xFF00, 0xFF, 0xFF000000) + bytes(52)
+    data = b"BM" + struct.pack("<IHHI", 14 + 108 + 64 * 48 * 4, 0, 0, 14 + 108) + head
+    photo = read_photo(data + bytes((30, 60, 90, 0)) * (64 * 48))
+    assert off(photo, np.full((2, 2, 3), (90, 60, 30))) <= 0
+
+
 def test_converts_grey_by_its_profile():
     linear = icc(b"GRAY", b"XYZ ", {b"kTRC": b"curv\0\0\0\0" + struct.pack(">I", 0)})
     expected = 255 * (1.055 * (64 / 255) ** (1 / 2.4) - 0.055)
