@@ -9,7 +9,7 @@ from inference.attributes import WEIGHTS, Attributes
 from inference.detector import MIN_FACE, TWICE_THRESHOLD, Detector
 from inference.faces import BoundingBox, Detection, Face, Keypoints
 
-SURE = 0.99  # confidence of one face that tells that a photo stands upright; seven of eight portraits have it
+SURE = 0.99  # confidence of one face that tells that a photo stands upright; six of seven portraits have it
 GLANCED_FACE = 0.08  # of a frame's shorter side; smaller faces are not looked for in it
 
 
