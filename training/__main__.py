@@ -36,7 +36,7 @@ from training.duplicates import copied
 from training.ensemble import ensemble
 from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, run, score
-from training.export import read_records, record_of, serving_copy, write_record
+from training.export import model_of, read_records, record_of, serving_copy, task_of, write_record
 from training.fitting import SCHEDULES, Taught, claim, digest, fit
 from training.networks import blend, grow, precision, residual
 from training.tasks import NETWORK_OF, PRECISIONS, TASKS, Task
@@ -98,7 +98,7 @@ def average(options: argparse.Namespace) -> None:
     if len(histories) < 2 or len(set(map(len, histories))) < len(histories):
         raise ValueError("an average is of two models or more, each of another number of fits")
     line = max(histories, key=len)
-    task = _task_of(records[histories.index(line)])
+    task = task_of(records[histories.index(line)])
     if any(line[: len(history)] != history for history in histories):
         raise ValueError("only models that one line of fits went through can be averaged")
 
@@ -106,7 +106,7 @@ def average(options: argparse.Namespace) -> None:
     labelled, parts = _data(task, options.data, _lists(line))
 
     # Network
-    networks = [keras.saving.load_model(folder / f"{name}.keras", compile=False) for folder in options.models]
+    networks = [model_of(name, folder) for folder in options.models]
     network = serving_copy(networks[0], task)
     every = zip(*(one.get_weights() for one in networks), strict=True)
     network.set_weights([np.mean(weights, axis=0) for weights in every])
@@ -132,11 +132,6 @@ def _task(name: str, options: argparse.Namespace) -> Task:
     """One of TASKS, with what the command's own fit is told of crops and rare faces."""
     told = _settings(name, options)
     return replace(TASKS[name], **{key: told[key] for key in ("side", "rarity") if key in told})
-
-
-def _task_of(record: dict) -> Task:
-    """What a model's last fit learnt, from its record."""
-    return replace(TASKS[record["network"]], side=record["side"])
 
 
 def _ship(
@@ -191,8 +186,8 @@ def evaluate(options: argparse.Namespace) -> None:
         raise FileNotFoundError(f"no records of models in {options.weights}")
     for name in sorted({record["network"] for record in records.values()}):
         own = {attribute: record_of(attribute, options.weights) for attribute in TASKS[name].heads}
-        task = _task_of(next(iter(own.values())))
-        network = keras.saving.load_model(options.weights / f"{name}.keras", compile=False)
+        task = task_of(next(iter(own.values())))
+        network = model_of(name, options.weights)
         labelled, valid = (experiment.read(task, split, options.data) for split in ("train", "valid"))
         measured, logits = _measure(own, network, labelled, valid)
         answers |= {attribute: (valid[0], logits[attribute]) for attribute in own}
@@ -233,7 +228,7 @@ def _measure(
         labelled: the faces of `train`.
     """
     record = next(iter(records.values()))
-    task, fits = _task_of(record), record["trained"]["fits"]
+    task, fits = task_of(record), record["trained"]["fits"]
     pictures = experiment.names_digest(labelled)
     strange = any(fit.get("pictures", pictures) != pictures for fit in fits)
     if strange:

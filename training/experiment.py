@@ -414,14 +414,24 @@ def apart(train: Located, lists: Iterable[str | None]) -> tuple[Located, Located
     Raises:
         ValueError: too few are named, or there, for both.
     """
-    faces, landmarks = train
+    faces, _ = train
     held_out = faces.calibration()
     wanted = ~held_out & np.any([clean(faces, names) for names in lists], axis=0)
     if not wanted.any() or not held_out.any():
         raise ValueError(
             f"of {len(faces)} faces {wanted.sum()} are left to fit to and {held_out.sum()} to calibrate on"
         )
-    return (faces.take(wanted), landmarks[wanted]), (faces.take(held_out), landmarks[held_out])
+    return taken(train, wanted), taken(train, held_out)
+
+
+def taken(located: Located, rows: np.ndarray | slice) -> Located:
+    """Some of the faces, with their landmarks.
+
+    Args:
+        rows: (n,) bool, or a slice.
+    """
+    faces, landmarks = located
+    return faces.take(rows), landmarks[rows]
 
 
 def _labelled(recipe: Recipe, task: Task, split: str, data: Path) -> Located:

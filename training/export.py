@@ -1,13 +1,14 @@
 """What training leaves in weights/: networks for inference only, records of them, and of other fits."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import keras
 
 from inference.faces import ATTRIBUTES
 from training.networks import precision, residual
-from training.tasks import Task
+from training.tasks import TASKS, Task
 
 # Beside the records: of networks fitted alike, by task, and of fits that are not shipped, by name.
 FIGURES = ("comparison", "others")
@@ -42,6 +43,23 @@ def record_of(attribute: str, weights: Path) -> dict:
     if attribute not in records:
         raise FileNotFoundError(f"no {attribute}.json in {weights}")
     return records[attribute]
+
+
+def task_of(record: dict) -> Task:
+    """What a model's last fit learnt, from its record."""
+    return replace(TASKS[record["network"]], side=record["side"])
+
+
+def model_of(network: str, weights: Path) -> keras.Model:
+    """The model of one of TASKS, for inference.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    path = weights / f"{network}.keras"
+    if not path.exists():  # Keras raises ValueError
+        raise FileNotFoundError(f"no {path.name} in {weights}")
+    return keras.saving.load_model(path, compile=False)
 
 
 def write_figures(name: str, figures: dict[str, dict], weights: Path) -> None:

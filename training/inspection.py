@@ -30,6 +30,7 @@ from training.experiment import (
     names_digest,
     probabilities,
     settings_of,
+    taken,
     task_of,
 )
 from training.fitting import claim, fit
@@ -244,13 +245,8 @@ def _differ(labels: dict[str, np.ndarray], rows: np.ndarray) -> str:
 def _claim(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: Path) -> None:
     """Keep what the fits of _out_of_fold are made with, or refuse others than were made there before."""
     for fold in range(FOLDS):
-        names = names_digest(_but(located, fold_of == fold))
+        names = names_digest(taken(located, fold_of != fold))
         claim(folder / f"{recipe.task}-{fold}", settings_of(recipe) | {"names": names})
-
-
-def _but(located: Located, left_out: np.ndarray) -> Located:
-    faces, landmarks = located
-    return faces.take(~left_out), landmarks[~left_out]
 
 
 def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: Path) -> np.ndarray:
@@ -267,13 +263,13 @@ def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: 
     for fold in range(FOLDS):
         inside = fold_of == fold
         path = folder / f"{name}-{fold}"
-        others, part = _but(located, inside), _but(located, ~inside)
+        others, part = taken(located, ~inside), taken(located, inside)
         if not (path / "logits.npy").exists():
             keras.utils.set_random_seed(fold)
             with precision(recipe.precision):
                 network = build(recipe, task)
             batches = crops(task, others, class_weights(kinds(name, others[0].labels)), "mid", fold)
-            watched = part[0].take(slice(500)), part[1][:500]  # only shown
+            watched = taken(part, slice(500))  # only shown
             fit(
                 network,
                 batches,

@@ -12,7 +12,6 @@ faces, so they are asked about the very crops that the network sees, disturbed a
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -22,7 +21,7 @@ from keras import layers
 from training import experiment
 from training.duplicates import folds, groups, near_copies
 from training.experiment import Located
-from training.export import record_of, serving_copy
+from training.export import model_of, record_of, serving_copy, task_of
 from training.fitting import claim, fit
 from training.networks import precision, residual
 from training.tasks import PRECISIONS, TASKS, Task
@@ -86,7 +85,7 @@ def teach(
     said = {head: np.zeros((len(faces[0]), size), np.float32) for head, size in task.heads.items()}
     for fold, network in enumerate(networks):
         unseen = fold_of == fold
-        logits = experiment.logits(network, task, (faces[0].take(unseen), faces[1][unseen]))
+        logits = experiment.logits(network, task, experiment.taken(faces, unseen))
         for head in task.heads:
             said[head][unseen] = experiment.probabilities(head, logits[head])
     np.savez(folder / "said.npz", names=faces[0].names, **said)
@@ -147,11 +146,8 @@ class Ensemble:
 
 
 def _member(name: str, folder: Path) -> tuple[keras.Model, Task]:
-    task = replace(TASKS[name], side=record_of(next(iter(TASKS[name].heads)), folder)["side"])
-    if not (folder / f"{name}.keras").exists():  # Keras raises ValueError
-        raise FileNotFoundError(f"no {name}.keras in {folder}")
-    network = keras.saving.load_model(folder / f"{name}.keras", compile=False)
-    return serving_copy(network, task, PRECISIONS[0]), task
+    task = task_of(record_of(next(iter(TASKS[name].heads)), folder))
+    return serving_copy(model_of(name, folder), task, PRECISIONS[0]), task
 
 
 def described(folder: Path) -> dict:

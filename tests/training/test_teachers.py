@@ -102,7 +102,7 @@ def test_an_ensemble_says_the_mean_of_what_its_members_see(make_faces, tmp_path)
         member = replace(task, side=side)
         (tmp_path / str(side)).mkdir()
         serving_copy(network, member).save(tmp_path / str(side) / "traits.keras")
-        write_record({"task": "age", "side": side}, tmp_path / str(side))
+        write_record({"task": "age", "network": "traits", "side": side}, tmp_path / str(side))
         logits = network.predict_on_batch(experiment.restyle(crops, member))
         expected["age"].append(softmax(logits["age"]))
         expected["gender"].append(sigmoid(logits["gender"]))
@@ -116,6 +116,6 @@ def test_an_ensemble_says_the_mean_of_what_its_members_see(make_faces, tmp_path)
 def test_a_member_that_is_not_there_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no emotion\.json"):
         Ensemble("emotion", [tmp_path])
-    write_record({"task": "emotion", "side": 48}, tmp_path)
+    write_record({"task": "emotion", "network": "emotion", "side": 48}, tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no emotion\.keras"):
         Ensemble("emotion", [tmp_path])
