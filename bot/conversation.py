@@ -149,6 +149,8 @@ async def analyze(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
         await _say(message, replies.REPLY_TO_A_PHOTO)
     elif _kind(replied) is None:
         await _say(message, replies.REPLY_HAS_NO_PHOTO)
+    elif _is_own(replied):  # drawn on already
+        await _say(message, replies.REPLY_TO_THE_ORIGINAL)
     else:
         await _answer(replied, update, context)
 

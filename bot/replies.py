@@ -57,6 +57,7 @@ REPLY_TO_A_PHOTO = "Reply to a photo or a video with /analyze. In a private chat
 REPLY_FROM_ELSEWHERE = (
     "I can't see messages of other chats and topics. Please forward the photo or the video to this one."
 )
+REPLY_TO_THE_ORIGINAL = "That is my answer. Please reply to the photo or the video that it is about."
 REPLY_HAS_NO_PHOTO = "There is no photo and no video in the message you replied to."
 
 LIVE = "Your camera, with every face marked as it changes:"

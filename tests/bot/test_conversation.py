@@ -245,13 +245,16 @@ def test_a_photo_that_replies_to_the_bot_is_given_to_it(telegram, astronaut):
     assert answers(telegram, other) == []
 
 
-def test_a_mention_in_a_reply_to_the_bot_s_own_picture_is_left_alone(telegram, astronaut):
+def test_the_bot_does_not_read_what_it_has_drawn_itself(telegram, astronaut):
     name = telegram.bot["username"]
     photo = telegram.send_photo(GROUP, encode(astronaut), f"@{name}")
     (answer,) = answers(telegram, photo)
     assert answer.photo
     thanks = telegram.send_text(GROUP, f"@{name} thanks, nice!", reply_to=answer.message_id)
     assert answers(telegram, thanks) == []
+    command = telegram.send_text(GROUP, f"/analyze@{name}", reply_to=answer.message_id)
+    (answer,) = answers(telegram, command)
+    assert answer.text == replies.REPLY_TO_THE_ORIGINAL
 
 
 def test_a_picture_of_another_topic_can_not_be_seen(telegram):
