@@ -35,6 +35,8 @@ DECODING_THREADS = 2  # of HEIF and AVIF; each one's stack counts towards MEMORY
 
 PHOTOMETRIC = ExifTags.Base.PhotometricInterpretation  # a tag of TIFF; 0 is white at zero
 
+WIDE = (9, 12)  # primaries of BT.2020 and of Display P3, by their numbers in ITU-T H.273
+
 BAND = 64  # rows of the shrunk photo that are made at a time
 FILTER = Image.Resampling.BICUBIC
 FILTER_REACH = 2  # pixels of the shrunk photo that FILTER looks to either side
@@ -124,9 +126,12 @@ def _decode(data: bytes, max_side: float) -> Photo:
 
     orientation = _orientation(image)
     profile = image.info.get("icc_profile")
+    coded = image.info.get("nclx_profile", {})  # of a HEIF without an ICC profile
     scale = min(1.0, MAX_SIDE / max(image.size))
     image = _shrink(image, max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     image = _to_srgb(ImageOps.invert(image) if negative else image, profile)
+    if coded.get("color_primaries") in WIDE:
+        image = _narrow(image, coded["color_primaries"], coded["transfer_characteristics"])
     if orientation in TURNS:
         image = image.transpose(TURNS[orientation])
     if orientation >= 5:
@@ -257,3 +262,18 @@ def _to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
         except ImageCms.PyCMSError:  # damaged, or for another mode
             pass
     return image.convert("RGB")
+
+
+def _narrow(image: Image.Image, primaries: int, curve: int) -> Image.Image:
+    """RGB of WIDE primaries, as of cameras that take photos in HDR -> sRGB, as footage does with videos.
+
+    Args:
+        curve: transfer characteristics, by their number in ITU-T H.273; all but HDR's are taken for sRGB's.
+    """
+    import av  # which most photos don't need
+
+    from inference.footage import HDR, SDR
+
+    frame = av.VideoFrame.from_image(image)
+    frame.color_primaries, frame.color_trc = primaries, curve if curve in HDR else SDR["dst_color_trc"]
+    return frame.reformat(format="rgb24", **SDR).to_image()

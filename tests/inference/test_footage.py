@@ -7,7 +7,7 @@ from math import inf
 import av
 import numpy as np
 import pytest
-from av.video.reformatter import ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorTrc
 
 from inference import footage, memory
 from inference.errors import PhotoError, Reason
@@ -192,18 +192,8 @@ def test_colours_of_an_hdr_video_are_those_of_a_screen(curve):
 
 
 def _high_dynamic_range(image: np.ndarray, curve: ColorTrc) -> av.VideoFrame:
-    """(height, width, 3) uint8 sRGB, whose white is of 203 candelas (BT.2408), as such a frame."""
-    shares = image / 255
-    linear = np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)
-    to_bt2020 = np.array([(0.6274, 0.3293, 0.0433), (0.0691, 0.9195, 0.0114), (0.0164, 0.0880, 0.8956)])
-    light = linear @ to_bt2020.T
-    if curve == ColorTrc.ARIB_STD_B67:
-        scene = 0.265 * light ** (1 / 1.2)
-        high = 0.17883277 * np.log(np.maximum(12 * scene - 0.28466892, 1e-9)) + 0.55991073
-        signal = np.where(scene <= 1 / 12, np.sqrt(3 * scene), high)
-    else:
-        power = (light * 203 / 10_000) ** 0.1593017578125
-        signal = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    """(height, width, 3) uint8 sRGB as such a frame."""
+    signal = pictures.wide_gamut(image, ColorPrimaries.BT2020, curve)
     luma = signal @ (0.2627, 0.678, 0.0593)
     blue, red = (signal[..., 2] - luma) / 1.8814, (signal[..., 0] - luma) / 1.4746
     planes = [876 * luma + 64, 896 * blue[::2, ::2] + 512, 896 * red[::2, ::2] + 512]

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from av.video.reformatter import ColorPrimaries, ColorTrc
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from inference import intake
 from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.intake import MAX_MEMORY, MAX_SIDE, MIN_SIDE, Photo, read_photo
-from tests.pictures import encode
+from tests.pictures import encode, wide_gamut
 
 RED, GREEN, BLUE, SAND = (200, 40, 30), (30, 160, 60), (40, 50, 190), (220, 190, 120)
 COLOURS = np.array([[RED, GREEN], [BLUE, SAND]], np.uint8)  # top left, top right, bottom left, bottom right
@@ -348,6 +349,35 @@ def test_a_bmp_whose_transparency_means_nothing_is_no_white_sheet():
     data = b"BM" + struct.pack("<IHHI", 14 + 108 + 64 * 48 * 4, 0, 0, 14 + 108) + head
     photo = read_photo(data + bytes((30, 60, 90, 0)) * (64 * 48))
     assert off(photo, np.full((2, 2, 3), (90, 60, 30))) <= 0
+
+
+@pytest.mark.parametrize(
+    ("primaries", "curve", "most"),
+    [
+        (ColorPrimaries.BT2020, ColorTrc.SMPTE2084, 12),
+        (
+            ColorPrimaries.BT2020,
+            ColorTrc.ARIB_STD_B67,
+            40,
+        ),  # within what the library and BT.2408 differ by
+        (ColorPrimaries.SMPTE432, ColorTrc.IEC61966_2_1, LOSSY),
+        (ColorPrimaries.SMPTE432, ColorTrc.BT709, LOSSY),
+    ],
+)
+def test_converts_a_heic_by_its_coded_colours(primaries, curve, most):
+    """Those of cameras that take photos in HDR, and of Display P3, without an ICC profile."""
+    as_coded = ColorTrc.IEC61966_2_1 if curve == ColorTrc.BT709 else curve
+    signal = np.round(255 * wide_gamut(np.asarray(quadrants(2600, 130)), primaries, as_coded))
+    photo = read_photo(
+        encode(
+            Image.fromarray(signal.clip(0, 255).astype(np.uint8)),
+            "HEIF",
+            quality=95,
+            color_primaries=primaries,
+            transfer_characteristics=curve,
+        )
+    )
+    assert off(photo) <= most
 
 
 def test_converts_grey_by_its_profile():
