@@ -57,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
             result = {"path": str(path), "error": f"{error}{_hint(path)}"}
         except (OSError, MemoryError) as error:
             failed = True
-            result = {"path": str(path), "error": getattr(error, "strerror", None) or str(error)}
+            told, where = getattr(error, "strerror", None) or str(error), getattr(error, "filename", None)
+            elsewhere = f": {where}" if where and where != str(path) else ""  # as of what is written
+            result = {"path": str(path), "error": f"{told}{elsewhere}"}
         tqdm.write(json.dumps(result) if options.json else _to_text(result), file=sys.stdout)
         sys.stdout.flush()
     return int(failed)
@@ -67,22 +69,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m inference", description="Find faces; tell emotion, gender and age."
     )
-    parser.add_argument("paths", nargs="*", type=Path, metavar="PHOTO_OR_FOLDER")
+    parser.add_argument("paths", nargs="*", type=_path, metavar="PHOTO_OR_FOLDER")
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object a photo, each on its own line"
     )
     parser.add_argument("--cropped", action="store_true", help="take each whole picture as one face crop")
     parser.add_argument(
         "--output",
-        type=Path,
+        type=_path,
         metavar="DIR_OR_FILE",
         help="write the annotated photos into this folder, as JPEG; or the annotated video as this MP4",
     )
     parser.add_argument(
         "--video", metavar="FILE_OR_CAMERA", help="analyze a video, or what the camera of this number sees"
     )
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write what is read from each face of it")
+    parser.add_argument("--csv", type=_path, metavar="FILE", help="write what is read from each face of it")
     return parser
+
+
+def _path(text: str) -> Path:
+    if not text:  # which would be this folder, where a variable of the shell is not set
+        raise argparse.ArgumentTypeError("the name is empty")
+    return Path(text)
 
 
 def _photos(paths: list[Path], output: Path | None) -> Iterator[tuple[Path, Path]]:
@@ -121,13 +129,17 @@ def _may_be_a_file(path: Path) -> bool:
 
 
 def _check_folder(parser: argparse.ArgumentParser, output: Path, photos: list[tuple[Path, Path]]) -> None:
-    """Refuse to write where there is no folder, or two photos to one file."""
-    if os.path.exists(output) and not os.path.isdir(output):
-        parser.error(f"{output} is not a folder")
+    """Make the folder, and refuse to write where there can be none, or two photos to one file."""
     first: dict[Path, Path] = {}
     for path, name in photos:
         if first.setdefault(name, path).resolve() != path.resolve():
             parser.error(f"--output would write {path} over {first[name]}: name a folder that holds both")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        parser.error(f"{output} is not a folder")
+    except OSError as error:
+        parser.error(f"{output}: {error.strerror}")
 
 
 def _analyze(analyzer, path: Path, name: Path, options: argparse.Namespace) -> dict:
@@ -144,7 +156,10 @@ def _analyze(analyzer, path: Path, name: Path, options: argparse.Namespace) -> d
         # The suffix stays in the name: a.png and a.jpg must not write over each other.
         target = options.output / name.with_name(f"{name.name}{ANNOTATED}")
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(encode_jpeg(draw(photo.image, faces)))
+        try:
+            target.write_bytes(encode_jpeg(draw(photo.image, faces)))
+        except OSError as error:  # which does not name it where the disk is full
+            raise OSError(error.errno, error.strerror, str(target)) from None
     height, width = photo.image.shape[:2]
     faces = [rescale(face, photo.width / width, photo.height / height) for face in faces]
     result = {"path": str(path), "width": photo.width, "height": photo.height, "milliseconds": milliseconds}

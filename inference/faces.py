@@ -30,7 +30,8 @@ class BoundingBox:
 
 @dataclass(frozen=True, slots=True)
 class Keypoints:
-    """MTCNN's five landmarks, (x, y) in pixels of the upright photo; left is the picture's left."""
+    """MTCNN's five landmarks, (x, y) in pixels of the upright photo; left is the picture's left when faces
+    stand upright, which in a photo on its side or its head they do once it is turned."""
 
     left_eye: Point
     right_eye: Point

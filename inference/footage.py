@@ -19,6 +19,8 @@ SIDE = 640  # pixels, longest side of the frames
 FRAME_RATE = 30  # frames a second, at most
 SLOW_RATE = 10  # likewise, while there is no time for more
 EARLY_SECONDS = 0.004  # that a frame may come before its time: 30 a second are stamped 33 or 34 ms apart
+STILL_SECONDS = 2  # after which a frame that stays comes again, so that nobody in it is forgotten
+MOST_STILL_SECONDS = 3600  # in which it does, should the file claim that it stays for longer
 MIN_SIDE = 16  # pixels
 MAX_RATIO = 20  # longer side to shorter side
 MAX_PIXELS = 4096 * 2304  # of a frame as sent
@@ -29,7 +31,8 @@ SPARE_SECONDS = 0.5  # that a video may be longer than the longest one
 CONTAINERS = "mov,matroska,avi,gif"  # mov is MP4 too, and matroska is WebM
 BOUNDS = {"format_whitelist": CONTAINERS, "max_pixels": str(MAX_PIXELS)}  # before anything is decoded
 CODECS = ("h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mjpeg", "gif")
-SOUND_CODECS = ("aac", "mp3", "opus", "vorbis", "flac", "alac", "ac3", "amr_nb", "pcm_s16le", "pcm_s16be")
+SOUND_CODECS = ("aac", "mp3", "mp2", "opus", "vorbis", "flac", "alac", "ac3", "eac3", "amr_nb", "amr_wb")
+SOUND_CODECS += ("pcm_u8", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_mulaw", "pcm_alaw", "adpcm_ima_wav")
 # Of samples a second, at least, as MP4 takes it; other sound becomes AAC, which all players of MP4 know.
 COPIED_SOUND = {"aac": 0, "mp3": 16_000}
 
@@ -43,6 +46,7 @@ ENCODER = {
     "crf": "23",
     "maxrate": str(BIT_RATE),
     "bufsize": str(BIT_RATE),
+    "bf": "0",  # frames that are told late would have FFmpeg's tools take a long last one for none
     "threads": "1",  # more would take more memory
 }
 TIME_BASE = Fraction(1, 90_000)  # seconds
@@ -108,7 +112,7 @@ class Reader:
     ) -> Iterator[Picture]:
         """Decode the video once, from its start; frames beyond FRAME_RATE are left out.
 
-        What is damaged is left out as well, as players do.
+        What is damaged is left out as well, as players do, and what stays for long comes again and again.
 
         Args:
             hear: gets the packets of the sound in between.
@@ -117,7 +121,7 @@ class Reader:
         Raises:
             PhotoError: it can't be used.
         """
-        last = end = -inf
+        last, end, image = -inf, -inf, None
         with _refusing(Reason.BROKEN_VIDEO), self._container:
             for frame in self._decode(hear):
                 # AVI knows the order of decoding alone: frames that wait for others have the others' times.
@@ -131,12 +135,15 @@ class Reader:
                 end, hurry = max(end, seconds + 1 / FRAME_RATE), late(seconds)
                 self._stream.codec_context.skip_frame = "NONREF" if hurry else "DEFAULT"
                 if seconds - last >= 1 / (SLOW_RATE if hurry else FRAME_RATE) - EARLY_SECONDS:
+                    if image is not None:
+                        yield from _staying(image, last, seconds)
                     last, image = seconds, self._upright(frame)
                     yield Picture(image, last)
-        if last == -inf:
+        if image is None:
             raise PhotoError(Reason.BROKEN_VIDEO)
         end = self._end if self._end < inf else end  # where nothing tells it, that of the last frame
-        if last + 2 / FRAME_RATE < end:  # once more, as it stays until the end
+        yield from _staying(image, last, end)
+        if last + 2 / FRAME_RATE < end:
             yield Picture(image, end - 1 / FRAME_RATE)
 
     def _look(self) -> None:
@@ -195,6 +202,13 @@ class Reader:
         if mirrored:  # after a turn that does not know of it: the one of the two ways that sets it right
             image = np.fliplr(image) if turns % 2 else np.flipud(image)
         return np.ascontiguousarray(image)
+
+
+def _staying(image: np.ndarray, since: float, until: float) -> Iterator[Picture]:
+    """A frame once more and once more, while it stays."""
+    until = min(until - 1 / FRAME_RATE, since + MOST_STILL_SECONDS)
+    for seconds in np.arange(since + STILL_SECONDS, until, STILL_SECONDS).tolist():
+        yield Picture(image, seconds)
 
 
 def _is_mirrored(frame: av.VideoFrame) -> bool:

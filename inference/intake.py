@@ -34,6 +34,7 @@ FULL_COLOUR_HEIF = 16  # bytes a pixel of a HEIF without chroma subsampling, at 
 DECODING_THREADS = 2  # of HEIF and AVIF; each one's stack counts towards MEMORY_CEILING
 
 PHOTOMETRIC = ExifTags.Base.PhotometricInterpretation  # a tag of TIFF; 0 is white at zero
+DEPTH = ExifTags.Base.BitsPerSample  # another one
 
 WIDE = (9, 12)  # primaries of BT.2020 and of Display P3, by their numbers in ITU-T H.273
 
@@ -121,8 +122,11 @@ def _decode(data: bytes, max_side: float) -> Photo:
 
     if image.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
         image.putalpha(255)  # who wrote it meant nothing by that channel
-    # Pillow inverts what is white at zero, but not at 16 bits.
-    negative = image.mode.startswith("I;16") and image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0
+    negative = False
+    if image.format == "TIFF" and image.mode.startswith("I;16"):
+        negative = image.tag_v2.get(PHOTOMETRIC) == 0  # at fewer bits Pillow inverts it
+        (depth, *_) = image.tag_v2.get(DEPTH, (16,))
+        image = image.point(lambda value: value * (65535 / (2**depth - 1))) if depth < 16 else image
 
     orientation = _orientation(image)
     profile = image.info.get("icc_profile")

@@ -32,7 +32,16 @@ def limit(extra: int) -> None:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    data_pages = int(Path("/proc/self/statm").read_text().split()[5])
-    ceiling = data_pages * resource.getpagesize() + extra
+    ceiling = used() + extra
     lowest = min(bound for bound in (ceiling, soft, hard) if bound != resource.RLIM_INFINITY)
     resource.setrlimit(resource.RLIMIT_DATA, (lowest, hard))
+
+
+def used() -> int:
+    """Bytes that the process has allocated, as those limits count them."""
+    if sys.platform != "linux":
+        return 0
+    import resource
+
+    data_pages = int(Path("/proc/self/statm").read_text().split()[5])
+    return data_pages * resource.getpagesize()

@@ -15,8 +15,9 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import wraps
 from math import inf
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +26,7 @@ import pebble
 from pebble.common import CONSTS
 
 from inference import memory
-from inference.errors import PhotoError
+from inference.errors import PhotoError, Reason
 from inference.faces import Face
 from inference.people import Census, Person
 
@@ -43,6 +44,7 @@ FRAME_LIMIT = 3 * FRAME_SIDE // 2  # pixels, likewise; beyond them it is refused
 FRAME_SECONDS = 0.2  # that a live frame waits for the frames before it; later it would be old
 VIDEO_SECONDS = 12  # in which a video is to be through; sets the pace
 VIDEO_SHARE = 0.7  # of the time until its answer is needed, likewise
+VIDEO_MEMORY = 300_000_000  # bytes that a video may hold between two frames; photos need some meanwhile
 VIDEO_LEAST_SECONDS = 4  # until its answer is needed, without which it is not even begun
 VIDEO_MOST_SECONDS = 18  # of work on it, after which it is given up
 SLICE_SECONDS = 0.25  # of work on a video, after which whatever waits for the only process goes first
@@ -377,21 +379,31 @@ def _load() -> None:
         _analyzer = FaceAnalyzer()
 
 
-@contextmanager
-def _contained() -> Iterator[None]:
-    """Only exceptions of our own leave the process: any other would have the parent import its library."""
-    try:
-        yield
-    except PhotoError:
-        raise
-    except Exception as error:
-        if isinstance(error, MemoryError) or type(error).__name__ in STARVED:
-            os._exit(OUT_OF_MEMORY)
-        log.exception("a photo could not be analyzed")
-        raise AnalysisError("error") from None
+def _contained(work: Callable[..., T]) -> Callable[..., T]:
+    """Only exceptions of our own leave the process: any other would have the parent import its library.
+
+    They are made anew: the process keeps the last one until its next task is done, and one that was raised
+    where a picture is decoded holds that picture.
+    """
+
+    @wraps(work)
+    def contained(*arguments: object) -> T:
+        try:
+            return work(*arguments)
+        except PhotoError as error:
+            failure = PhotoError(error.reason)
+        except Exception as error:
+            if isinstance(error, MemoryError) or type(error).__name__ in STARVED:
+                os._exit(OUT_OF_MEMORY)
+            log.exception("a photo or a video could not be analyzed")
+            failure = AnalysisError("error")
+        del arguments
+        raise failure
+
+    return contained
 
 
-@_contained()
+@_contained
 def _analyze(data: bytes) -> Analysis:
     from inference.drawing import draw, encode_jpeg
     from inference.faces import rescale
@@ -411,7 +423,7 @@ def _analyze(data: bytes) -> Analysis:
     return Analysis(photo.width, photo.height, faces, jpeg, watch.laps)
 
 
-@_contained()
+@_contained
 def _look(data: bytes) -> Frame:
     from inference.intake import read_photo
 
@@ -423,7 +435,7 @@ NO_VIDEO = 0, iter(())
 _under_way: tuple[int, Iterator[Film | None]] = NO_VIDEO  # the video that this process works on
 
 
-@_contained()
+@_contained
 def _film(number: int, data: bytes, longest: float, budget: float, seconds: float) -> Film | None:
     """Work on a video for so many seconds; None where it takes more. It is begun where it is not known."""
     global _under_way
@@ -455,6 +467,7 @@ def _shoot(data: bytes, longest: float, budget: float) -> Iterator[Film | None]:
     watch, census, target = _Watch(), Census(), io.BytesIO()
     reader = Reader(data, longest)
     writer, pace = Writer(target, reader.sound), Pace(reader.seconds, budget)
+    held, before = 0, memory.used()
     for shot in follow(reader.frames(writer.hear, pace.late), _analyzer, pace, watch.lap):
         if shot.seen:
             census.note(shot.tracks, shot.seconds)
@@ -462,7 +475,11 @@ def _shoot(data: bytes, longest: float, budget: float) -> Iterator[Film | None]:
         watch.lap("draw")
         writer.show(image, shot.seconds)
         watch.lap("encode")
+        held += memory.used() - before
+        if held > VIDEO_MEMORY:
+            raise PhotoError(Reason.VIDEO_TOO_LARGE)
         yield None
+        before = memory.used()  # without what photos have taken and given back meanwhile
         watch.start()
     writer.close()
     watch.lap("encode")

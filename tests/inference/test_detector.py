@@ -66,10 +66,9 @@ def test_finds_the_faces_of_groups_where_the_mtcnn_package_does(detector, packag
 
 
 @pytest.mark.parametrize("size", [20, 24, 30, 40, 60])
-def test_no_minimum_size_loses_a_larger_face(detector, astronaut, monkeypatch, size):
+def test_no_minimum_size_loses_a_larger_face(detector, astronaut, size):
     """The package's pyramid is cut for 20 px: with `min_face_size=40` it finds none."""
-    monkeypatch.setattr("inference.detector.MIN_FACE", size)
-    (face,) = detector.detect(astronaut)
+    (face,) = detector.detect(astronaut, size)
     assert overlap(face.box, FACE) > 0.8
 
 

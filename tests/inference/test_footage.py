@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import ColorPrimaries, ColorTrc
+from PIL import Image
 
 from inference import footage, memory
 from inference.errors import PhotoError, Reason
@@ -107,6 +108,9 @@ def test_whatever_comes_in_an_mp4_that_plays_everywhere_comes_out(source, rate):
         ("pcm_s16le", 12_345, ("aac", 12_000)),
         ("pcm_s16le", 5000, ("aac", 7350)),
         ("ac3", 32_000, ("aac", 32_000)),
+        ("mp2", 32_000, ("aac", 32_000)),
+        ("pcm_u8", 8000, ("aac", 8000)),
+        ("adpcm_ima_wav", 22_050, ("aac", 22_050)),
     ],
 )
 def test_sound_of_any_rate_is_kept(sound, samples, written):
@@ -272,6 +276,36 @@ def test_the_last_picture_of_a_slide_show_stays_as_long_as_before():
     assert times == pytest.approx([0, 1, 2, 2.967], abs=0.01)
     with av.open(io.BytesIO(data)) as file:
         assert file.duration / av.time_base == pytest.approx(3, abs=0.05)
+
+
+def slides(*seconds: float) -> bytes:
+    """A GIF whose pictures stay for so long each."""
+    first, *others = map(Image.fromarray, flag(frames=len(seconds)))
+    options = {
+        "save_all": True,
+        "append_images": others,
+        "duration": [round(1000 * stay) for stay in seconds],
+    }
+    return pictures.encode(first, "GIF", **options)
+
+
+def test_a_picture_that_stays_comes_again_and_again():
+    _, times, _ = rewrite(slides(5, 1, 8))
+    assert times == pytest.approx([0, 2, 4, 5, 6, 8, 10, 12, 13.967], abs=0.01)
+
+
+def test_a_long_last_picture_is_as_long_for_every_player():
+    data, _, _ = rewrite(slides(*[0.05] * 20, 9))
+    with av.open(io.BytesIO(data)) as file:
+        (stream,) = file.streams
+        assert file.duration / av.time_base == pytest.approx(10, abs=0.1)
+        assert float(stream.duration * stream.time_base) == pytest.approx(10, abs=0.1)
+
+
+def test_a_frame_does_not_stay_for_years(monkeypatch):
+    monkeypatch.setattr(footage, "MOST_STILL_SECONDS", 5)
+    _, times, _ = rewrite(slides(1, 15))
+    assert times == pytest.approx([0, 1, 3, 5, 15.967], abs=0.01)
 
 
 def test_a_recording_that_does_not_tell_its_length_ends_with_its_last_frame():

@@ -1,5 +1,6 @@
 """The command line, as a person runs it."""
 
+import io
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from inference.__main__ import _photos
+from inference.__main__ import _photos, main
 from inference.faces import EMOTIONS
 from tests.conftest import DEPLOYED, ROOT
 
@@ -134,6 +135,36 @@ def test_what_can_not_be_looked_at_is_named_when_it_is_read(tmp_path, monkeypatc
     long = Path("x" * 300)
     found = [name.as_posix() for _, name in _photos([tmp_path, long], None)]
     assert found == ["a.jpg", "locked", "open/c.jpg", long.name]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["a.jpg", "--output", "a.jpg/out"], "a.jpg/out: Not a directory"),
+        (["a.jpg", "--output", "a.jpg"], "a.jpg is not a folder"),
+        ([""], "the name is empty"),
+        (["a.jpg", "--output", ""], "the name is empty"),
+    ],
+)
+def test_a_wrong_folder_is_refused_before_the_models_load(tmp_path, monkeypatch, capsys, options, words):
+    monkeypatch.chdir(tmp_path)
+    Path("a.jpg").write_text("not even read")
+    with pytest.raises(SystemExit, match="2"):
+        main(options)
+    assert words in capsys.readouterr().err
+
+
+def test_what_can_not_be_written_is_told_by_its_own_name(tmp_path, monkeypatch, capsys, analyzer, astronaut):
+    Image.fromarray(astronaut).save(tmp_path / "a.jpg")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.jpg.annotated.jpg").symlink_to("/dev/full")
+    monkeypatch.setattr("inference.analyzer.FaceAnalyzer", lambda: analyzer)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO()))
+    assert main([str(tmp_path / "a.jpg"), "--output", str(tmp_path / "out")]) == 1
+    sys.stdout.seek(0)
+    assert sys.stdout.read() == (
+        f"{tmp_path}/a.jpg: No space left on device: {tmp_path}/out/a.jpg.annotated.jpg\n"
+    )
 
 
 def test_an_empty_folder_is_told(tmp_path):

@@ -1,11 +1,15 @@
 import asyncio
 import io
 import os
+import re
 import signal
+import sys
 import time
 from functools import partial
 from multiprocessing import active_children
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,6 +59,49 @@ def test_photos_go_in_and_faces_come_out(run, pool, astronaut):
     assert 1050 < face.box.x < 1130  # in pixels of the photo as sent, not of the one shrunk for the analysis
     assert Image.open(io.BytesIO(analysis.jpeg)).size == (2560, 2560)
     assert set(analysis.seconds) == {"wait", "decode", "detect", "attributes", "draw"}
+
+
+def resident(number: int) -> int:
+    """Megabytes of its own that a process has in memory."""
+    status = Path(f"/proc/{number}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+) kB", status)[1]) // 1000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process has in memory")
+def test_a_refused_photo_leaves_nothing_behind(run, pool, astronaut):
+    whole = pictures.encode(np.full((5500, 6900, 4), 200, np.uint8), "PNG", compress_level=1)
+    run(pool.analyze(encode(astronaut)))
+    before = resident(process_id())
+    with pytest.raises(PhotoError) as refused:
+        run(pool.analyze(whole[: len(whole) * 9 // 10]))
+    assert refused.value.reason is Reason.BROKEN
+    assert resident(process_id()) < before + 50  # decoded, it has 150
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts what is allocated")
+def test_a_video_that_holds_too_much_is_refused_and_photos_go_on(run, pool):
+    """16 frames of 25 MB each, which all that follow may refer to."""
+    frame = np.random.default_rng(0).integers(0, 256, (135, 240, 3), np.uint8).repeat(16, 0).repeat(16, 1)
+    target = io.BytesIO()
+    with av.open(target, "w", "mp4") as file:
+        few = "scenecut=0:mixed-refs=0:me=dia:subme=0:keyint=250:weightp=0"
+        options = {"preset": "superfast", "crf": "40", "refs": "16", "bf": "0", "x264-params": few}
+        stream = file.add_stream("libx264", 30, options)
+        stream.width, stream.height, stream.pix_fmt = 3840, 2160, "yuv420p10le"
+        for number in range(30):
+            shown = np.roll(frame, 16 * number, axis=1)
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(shown, "rgb24")))
+        file.mux(stream.encode())
+    photo = pictures.encode(np.full((3060, 4080, 3), 120, np.uint8), "WEBP", quality=50, method=0)
+
+    async def scenario():
+        film = asyncio.create_task(pool.video(target.getvalue(), 20, 60))
+        while not film.done():
+            await pool.analyze(photo)
+        return film.exception()
+
+    assert run(scenario()).reason is Reason.VIDEO_TOO_LARGE
+    assert pool.restarts == 0
 
 
 def test_videos_go_in_and_come_out_and_photos_that_come_meanwhile_go_first(run, pool, astronaut):
@@ -200,7 +247,7 @@ def test_a_photo_that_takes_too_much_memory_is_given_up(run, pool, astronaut):
     assert len(run(pool.analyze(encode(astronaut))).faces) == 1
 
 
+@inference.pool._contained
 def take_a_gigabyte():
     """In the process: a photo whose analysis goes beyond the limit, which stands at 500 MB."""
-    with inference.pool._contained():
-        np.ones(2**30, np.uint8)
+    np.ones(2**30, np.uint8)
