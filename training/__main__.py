@@ -75,6 +75,7 @@ def train(options: argparse.Namespace) -> None:
         raise ValueError("--blend mixes with the model that is gone on from: give --start, too")
     if options.share is not None and not options.teachers and not options.ensemble:
         raise ValueError("--share is of what teachers say: give --teachers or --ensemble, too")
+    options.share = options.share or SHARE
 
     # Data
     labelled, parts = _data(task, options.data, [options.clean])
@@ -344,8 +345,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     if not start and task.start:
         grow(network, _fitted(task.start, faces, valid, options))
     # Not after the folder is claimed, as what is refused must leave it to the fit that is meant.
-    lesson = _lesson(options)
-    targets = taught(task, faces, options.teachers, lesson["share"]) if options.teachers else None
+    targets = taught(task, faces, options.teachers, options.share) if options.teachers else None
     ensemble = Ensemble(options.command, options.ensemble) if options.ensemble else None
     settings = _settings(name, options)
     folder = options.runs / name
@@ -353,7 +353,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         raise FileNotFoundError(f"no {name}.keras in {start}")
     fits = record_of(next(iter(task.heads)), start)["trained"]["fits"] if start else []
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
-    made |= lesson | {"backend": keras.backend.backend()}
+    made |= _lesson(options) | {"backend": keras.backend.backend()}
     claim(folder, settings | made | {"names": experiment.names_digest(faces)})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")
@@ -374,7 +374,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         processes=options.processes,
     )
     if ensemble:
-        crops = Taught(crops, ensemble.of_crops, lesson["share"], workers=max(2, options.processes))
+        crops = Taught(crops, ensemble.of_crops, options.share, workers=max(2, options.processes))
     fit(
         network,
         crops,
@@ -414,7 +414,7 @@ def _lesson(options: argparse.Namespace) -> dict:
         lesson = {"ensemble": [record["trained"]["fits"] for record in records]}
     else:
         return {}
-    return lesson | {"share": options.share or SHARE}
+    return lesson | {"share": options.share}
 
 
 def _elsewhere() -> dict:

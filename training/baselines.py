@@ -158,6 +158,7 @@ class Backbone:
     peak_rate: float = 0.05
 
 
+SMALLEST_SIDE = 32  # pixels of a crop that keras.applications builds them for
 BACKBONES = {
     "mobilenet": Backbone(keras.applications.MobileNet, 0.5, 0, "RGB", r"conv_(?:dw|pw|pad)_(\d+)"),
     "vgg16": Backbone(keras.applications.VGG16, 60, 0, "BGR", r"block(\d)_", peak_rate=0.01),
@@ -180,7 +181,7 @@ def transfer(
 
     Args:
         name: of BACKBONES.
-        side: of the crop, at least 32 pixels.
+        side: of the crop, at least SMALLEST_SIDE pixels.
         unfrozen: how many of its last blocks are fitted; the others keep their weights and normalization.
         pretrained: file of the backbone's weights without its top, as keras.applications offers for download.
             Without one nothing is frozen: all of it is fitted from scratch.

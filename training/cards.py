@@ -75,6 +75,7 @@ FER+, and `utkface/{{train,valid}}/*.jpg`. The last command only measures. A sto
 {kept}{remark}"""
 
 STRANGE = "**It was fitted to other pictures than `train`, and may have seen some that it is measured on.**"
+LONGER = " The shipped model, above,\nwas fitted for longer; this table compares networks."
 KEPT = "FIT8 is a folder with the model that the eighth fit of its card left, and so on.\n"
 MODELS = """\
 MODEL1 and so on are folders with models that were made by such commands, too; the records beside these cards
@@ -100,7 +101,7 @@ def cards(records: dict[str, dict], comparison: dict[str, dict], others: dict[st
         comparison, others: as read_figures does.
     """
     sections = [SECTIONS[name](record) for name, record in records.items()]
-    sections += [_comparison(name, compared) for name, compared in comparison.items()]
+    sections += [_comparison(name, compared, records.get(name)) for name, compared in comparison.items()]
     sections += [_others(others)] if others else []
     remark = REMARK if any(map(_seeds_differ, records.values())) else ""
     fits = [fit for record in records.values() for fit in record["trained"]["fits"]]
@@ -130,7 +131,7 @@ seven, that most voters chose. {valid["ties_left_out"]} pictures on which voters
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
 {_headlines(valid, "accuracy", _percent)}
 {_means(valid)}
-| area under the ROC curve, mean of one against the rest | {_area(valid)} |
+| area under the ROC curve, mean of one against the rest | {_area_between(valid)} |
 | accuracy against FER2013's own, noisier labels | {_percent(valid["against_original_labels"]["accuracy"])} |
 {_calibration(record)}
 
@@ -170,7 +171,7 @@ Right means: UTKFace's label.
 | accuracy | {_percent(valid["accuracy"])} of {valid["accuracy"]["faces"]} faces |
 {_headlines(valid, "accuracy", _percent)}
 {_means(valid)}
-| area under the ROC curve | {_area(valid)} |
+| area under the ROC curve | {_area_between(valid)} |
 {_calibration(record)}
 
 {table(("group", "accuracy", "balanced", "macro F1", "ROC area", "calibration error", "faces"), rows)}
@@ -187,8 +188,8 @@ def _age(record: dict) -> str:
             name,
             _years(row),
             f"{row['median']:.2f}",
-            f"{row['band_accuracy']:.1%}",
-            f"{row['inside']:.1%}",
+            f"{row['band_accuracy']['share']:.1%}",
+            _percent(row["inside"]),
             f"{row['width']:.1f}",
             row["faces"],
         )
@@ -211,7 +212,7 @@ the true age of about 80 % of faces.
 | median error | {valid["all"]["median"]:.2f} years |
 | within 5 years | {_percent(valid["within_5_years"])} |
 | right band of 0-20, 21-40, 41-60, 61-80, 81+ years | {_percent(valid["band_accuracy"])} |
-| true age inside the range told | {valid["all"]["inside"]:.1%} |
+| true age inside the range told | {_percent(valid["all"]["inside"])} |
 | mean width of that range | {valid["all"]["width"]:.1f} years |
 
 {table(AGE_COLUMNS, rows)}
@@ -229,8 +230,12 @@ TITLES = {  # and words of the reports' figures that are compared
 }
 
 
-def _comparison(name: str, compared: dict) -> str:
-    """Ours and the baselines of one task."""
+def _comparison(name: str, compared: dict, record: dict | None) -> str:
+    """Ours and the baselines of one task.
+
+    Args:
+        record: of the shipped model, where there is one.
+    """
     recipe, networks = compared["recipe"], compared["networks"]
     shown = [key for key in TITLES if key in next(iter(networks.values()))["valid"]]
     rows = [
@@ -240,14 +245,14 @@ def _comparison(name: str, compared: dict) -> str:
     fitted = next(iter(networks.values()))["faces"]["fitted"]
     special = unusual(recipe, name)
     special.pop("epochs", None)  # told in any case
-    damage = "" if "level" in compared else ", and to more kinds of damage"  # than there were then
+    epochs = sum(fit.get("epochs", 0) for fit in record["trained"]["fits"]) if record else 0
+    longer = LONGER if epochs > recipe["epochs"] else ""
     return f"""\
 ## {name.capitalize()}: ours and others, trained alike
 
 Those of our network, `residual`, and the baselines of `training/baselines.py` that have been fitted so far
 ({len(networks)} of {len(NETWORKS)}), from scratch to the same {fitted:,} faces by
-`python -m training compare {name}{_options(special)} --epochs {recipe["epochs"]}`. The shipped model, above,
-was fitted for longer{damage}; this table compares networks.
+`python -m training compare {name}{_options(special)} --epochs {recipe["epochs"]}`.{longer}
 
 {table(("network", "parameters", *(TITLES[key][0] for key in shown)), rows)}
 """
@@ -414,6 +419,12 @@ def _with_unit(by_age: dict[str, dict]) -> dict[str, dict]:
 
 def _area(report: dict, missing: str = "none, of one class") -> str:
     return missing if report["roc_auc"] is None else f"{report['roc_auc']:.3f}"
+
+
+def _area_between(report: dict) -> str:
+    """With its interval."""
+    area, interval = _area(report), report["intervals"]["roc_auc"]
+    return f"{area} ({interval[0]:.3f} to {interval[1]:.3f})" if interval else area
 
 
 def _percent(share: dict) -> str:

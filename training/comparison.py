@@ -9,6 +9,7 @@ from training.experiment import Recipe, ingredients, run, settings_of, unusual
 from training.export import read_figures, write_figures
 
 OWN = ("task", "network", "pretrained")  # parts of a recipe that those in one table need not have in common
+USUAL = ("side", "peak_rate")  # which are each network's own, where the recipe does not tell
 SHOWN = {  # figures of the reports
     "emotion": ("accuracy", "balanced_accuracy", "macro_f1"),
     "gender": ("accuracy", "balanced_accuracy", "macro_f1"),
@@ -19,21 +20,26 @@ SHOWN = {  # figures of the reports
 def compare(recipe: Recipe, networks: Sequence[str], data: Path, folder: Path, weights: Path) -> None:
     """Fit each network; write its figures on `valid` into weights/comparison.json and the cards as they come.
 
-    What was fitted before is only read; what was compared before by another recipe, or when its augmentation
-    or its clean list was another, is dropped. A network whose loss does not stay finite is left out.
+    What was fitted before is only read; what was compared before by another recipe, with other pictures, or
+    when its augmentation, its clean list or its network's own side or rate was another, is dropped. A network
+    whose loss does not stay finite is left out.
 
     Raises:
         FloatingPointError: at the end, where there was one.
         ValueError: one of them can't be fitted by the recipe.
     """
     for network in networks:
-        settings_of(replace(recipe, network=network))  # refuses what can't be fitted before the first is
+        _usual(recipe, network)  # refuses what can't be fitted before the first is
     comparison = read_figures("comparison", weights)
     common = {key: value for key, value in asdict(recipe).items() if key not in OWN}
     made = {"recipe": common} | ingredients(recipe)
     known = comparison.get(recipe.task, {})
-    if {key: known.get(key) for key in made} != made:
-        comparison[recipe.task] = made | {"networks": {}}
+    alike = {key: known.get(key) for key in made} == made
+    rows = {
+        network: row
+        for network, row in (known["networks"] if alike else {}).items()
+        if {key: row.get(key) for key in USUAL} == _usual(recipe, network)
+    }
     diverged = []
     for network in networks:
         try:
@@ -41,7 +47,10 @@ def compare(recipe: Recipe, networks: Sequence[str], data: Path, folder: Path, w
         except FloatingPointError:
             diverged.append(network)
             continue
-        comparison[recipe.task]["networks"][network] = _told(record)
+        told = _told(record) | _usual(recipe, network) | {"pictures": record["pictures"]}
+        rows = {key: row for key, row in rows.items() if row["pictures"] == told["pictures"]}
+        rows[network] = told
+        comparison[recipe.task] = made | {"networks": rows}
         write_figures("comparison", comparison, weights)
         write_cards(weights)
     if diverged:
@@ -59,6 +68,12 @@ def publish(name: str, record: dict, weights: Path) -> None:
     told = _told(record) | {"task": task, "options": unusual(record["recipe"], task)}
     write_figures("others", read_figures("others", weights) | {name: told}, weights)
     write_cards(weights)
+
+
+def _usual(recipe: Recipe, network: str) -> dict:
+    """A network's side and rate."""
+    settings = settings_of(replace(recipe, network=network))
+    return {key: settings[key] for key in USUAL}
 
 
 def _told(record: dict) -> dict:

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
@@ -24,6 +24,7 @@ SAVE_SECONDS = 60  # between saves of the landmarks found so far
 
 # FER+ column of each of our emotions, in the order of EMOTIONS.
 FERPLUS_COLUMNS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+OTHER_COLUMNS = ("contempt", "unknown", "NF")  # what else its voters could choose; NF is not a face
 # fer2013.csv numbers its classes in the order of EMOTIONS.
 FER2013_USAGES = {"train": "Training", "valid": "PublicTest", "test": "PrivateTest"}
 FER2013_SIDE = 48  # pixels
@@ -53,6 +54,7 @@ FOLDERS = {
 LEFT_OUT = "contempt"  # folder of an emotion that is none of ours
 GENDER_FOLDERS = {"male": 0, "man": 0, "men": 0, "female": 1, "woman": 1, "women": 1}
 AGE_FOLDER = re.compile(r"(?P<low>\d{1,3})(-(?P<high>\d{1,3})|\+)$")
+NOWHERE = np.zeros((5, 2), np.float32)  # landmarks in a photo without a face
 OPEN_BAND = 20  # years that a band without an end, such as 81+, is taken to span
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".webp")
 
@@ -165,28 +167,36 @@ def read_fer2013(root: Path, split: str) -> Faces:
 
 
 def _fer2013_rows(table: Path, split: str) -> Faces:
-    numbers, images, classes, usages = [], [], [], []
-    with table.open(newline="") as lines:
-        for number, row in enumerate(csv.DictReader(lines)):
-            usages.append(row["Usage"])
-            if row["Usage"] == FER2013_USAGES[split]:
-                pixels = np.array(row["pixels"].split(), np.uint8)
-                images.append(pixels.reshape(FER2013_SIDE, FER2013_SIDE))
-                numbers.append(number)
-                classes.append(int(row["emotion"]))
+    numbers, images, classes, usages, broken = [], [], [], [], []
+    for number, row in enumerate(_rows(table, "emotion", "pixels", "Usage")):
+        usages.append(row["Usage"])
+        if row["Usage"] != FER2013_USAGES[split]:
+            continue
+        try:
+            pixels = np.array(row["pixels"].split(), np.uint8).reshape(FER2013_SIDE, FER2013_SIDE)
+            emotion = range(len(EMOTIONS)).index(int(row["emotion"]))  # of any other, ValueError
+        except (ValueError, OverflowError):
+            broken.append(number)
+            continue
+        numbers.append(number)
+        images.append(pixels)
+        classes.append(emotion)
     if not numbers:
         raise FileNotFoundError(f"no FER2013 pictures of the split {split} in {table}")
     known = [""] * len(usages)
     votes = table.with_name("fer2013new.csv")
     if votes.exists():
-        rows = _rows(votes)
+        rows = list(_rows(votes, "Usage", "Image name"))
         if [row["Usage"] for row in rows] != usages:
             raise ValueError(
                 f"{votes} has not the same rows as {table}, so that their pictures can't be told"
             )
         known = [row["Image name"] for row in rows]
-    names = [known[number] or f"row{number:07d}.png" for number in numbers]
-    return Faces(np.array(names, str), images, {"original": np.array(classes, int)})
+    names, unreadable = (
+        [known[number] or f"row{number:07d}.png" for number in some] for some in (numbers, broken)
+    )
+    labels = {"original": np.array(classes, int)}
+    return Faces(np.array(names, str), images, labels, unreadable=tuple(unreadable))
 
 
 def read_ferplus(root: Path, split: str) -> Faces:
@@ -237,18 +247,32 @@ def _ferplus_votes(names: np.ndarray, root: Path) -> tuple[np.ndarray, np.ndarra
     for row, name in enumerate(names):
         if name in table:
             votes[row] = [table[name][column] for column in FERPLUS_COLUMNS]
-            others[row] = max(int(table[name][column]) for column in ("contempt", "unknown", "NF"))
+            others[row] = max(int(table[name][column]) for column in OTHER_COLUMNS)
     return votes, others
 
 
 def ferplus_table(root: Path) -> dict[str, dict[str, str]]:
     """The rows of FER+ by the names of their pictures; those that have no name are no faces."""
-    return {row["Image name"]: row for row in _rows(root / "fer2013new.csv")}
+    return {
+        row["Image name"]: row
+        for row in _rows(root / "fer2013new.csv", "Image name", *FERPLUS_COLUMNS, *OTHER_COLUMNS)
+    }
 
 
-def _rows(table: Path) -> list[dict[str, str]]:
+def _rows(table: Path, *columns: str) -> Iterator[dict[str, str]]:
+    """The rows of a table, in which fields that are missing are empty.
+
+    Raises:
+        ValueError: it has not these columns.
+    """
     with table.open(newline="") as lines:
-        return list(csv.DictReader(lines))
+        rows = csv.DictReader(
+            lines, restval="", skipinitialspace=True
+        )  # some copies have ", " between titles
+        missing = [column for column in columns if column not in (rows.fieldnames or ())]
+        if missing:
+            raise ValueError(f"{table} has no column {' nor '.join(missing)}")
+        yield from rows
 
 
 def unique_majority(votes: np.ndarray) -> np.ndarray:
@@ -316,7 +340,8 @@ def read_ckplus(root: Path, split: str) -> Faces:
 def read_folders(root: Path, split: str) -> Faces:
     """Pictures in folders named by their class: emotions (`happy`), ages (`21-40`, `81+`), genders (`woman`).
 
-    The age of a band is its middle. Contempt is left out. Arguments and errors are those of read_utkface.
+    The age of a band is its middle, so that errors in years are those to the middles. Contempt is left out.
+    Arguments and errors are those of read_utkface.
 
     Raises:
         ValueError: folders tell different things.
@@ -451,8 +476,9 @@ def dataset(name: str) -> Dataset:
 def locate(faces: Faces, cache: str, photos: bool = False) -> np.ndarray:
     """Landmarks of every face by the serving detector, (n, 5, 2) float32 pixels, kept in CACHE.
 
-    Where it sees no face, the crop's default points stand, as in serving. They are kept by the digests of
-    pictures, so that what is known is right wherever the pictures lie, and saved each SAVE_SECONDS.
+    Where it sees no face, a crop has its default points, as in serving, and a photo NOWHERE. They are kept by
+    the digests of pictures, so that what is known is right wherever the pictures lie, and saved each
+    SAVE_SECONDS.
 
     Args:
         cache: name of the set and split; its file is named by it.
@@ -505,7 +531,8 @@ def _locate_all(images: Sequence[np.ndarray], title: str, photos: bool) -> Itera
             face = max(detector.detect(image), key=lambda found: found.box.width, default=None)
         else:
             face = detector.locate(image)
-        yield points(face.keypoints) if face else default_points(width, height)
+        missing = NOWHERE if photos else default_points(width, height)
+        yield points(face.keypoints) if face else missing
 
 
 def clean(faces: Faces, path: Path | str | None) -> np.ndarray:
@@ -516,6 +543,6 @@ def clean(faces: Faces, path: Path | str | None) -> np.ndarray:
 
 
 def seen(image: np.ndarray, landmarks: np.ndarray) -> bool:
-    """Whether the detector saw a face in a picture; where not, `locate` gave the default points."""
+    """Whether the detector saw a face in a picture, by the landmarks that `locate` gave."""
     height, width = image.shape[:2]
-    return bool((landmarks != default_points(width, height)).any())
+    return bool(landmarks.any() and (landmarks != default_points(width, height)).any())

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.optimize import bisect, minimize_scalar
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest, bootstrap, rankdata
 from sklearn.metrics import confusion_matrix, log_loss, precision_recall_fscore_support, roc_auc_score
 
 from inference.decoding import decode_age, sigmoid, softmax
@@ -107,7 +107,7 @@ def _classification(probabilities: np.ndarray, truth: np.ndarray, names: tuple[s
         "macro_precision": _rounded(precision[present].mean()),
         "macro_recall": _rounded(recall[present].mean()),
         "macro_f1": _rounded(f1[present].mean()),
-        "intervals": _intervals(predicted, truth, len(names)),
+        "intervals": _intervals(probabilities, truth),
         "roc_auc": _rounded(np.mean(known_areas)) if known_areas else None,
         "by_class": {
             names[row]: {
@@ -125,22 +125,49 @@ def _classification(probabilities: np.ndarray, truth: np.ndarray, names: tuple[s
     }
 
 
-def _intervals(predicted: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, list[float]]:
-    """95 % intervals of means over the classes that occur (bootstrap over faces, as in _classification)."""
-    rng = np.random.default_rng(0)
+def _intervals(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, list[float] | None]:
+    """95 % intervals of means over the classes that occur (bootstrap over faces, as in _classification).
+
+    Calibration errors have none: those of resampled faces are too large, by more than they vary.
+    """
+    faces, classes = probabilities.shape
+    predicted = probabilities.argmax(axis=1)
+    samples = np.random.default_rng(0).integers(0, faces, (MEAN_RESAMPLES, faces))
     means = []
-    for _ in range(MEAN_RESAMPLES):
-        rows = rng.integers(0, len(truth), len(truth))
+    for rows in samples:
         cells = np.bincount(truth[rows] * classes + predicted[rows], minlength=classes**2)
         counts = cells.reshape(classes, classes)
-        faces, told, hits = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
-        present = faces > 0
-        recall, precision = hits / np.maximum(faces, 1), hits / np.maximum(told, 1)
-        f1 = 2 * hits / np.maximum(faces + told, 1)
+        there, told, hits = counts.sum(axis=1), counts.sum(axis=0), counts.diagonal()
+        present = there > 0
+        recall, precision = hits / np.maximum(there, 1), hits / np.maximum(told, 1)
+        f1 = 2 * hits / np.maximum(there + told, 1)
         means.append([score[present].mean() for score in (recall, precision, f1)])
-    bounds = np.percentile(means, (2.5, 97.5), axis=0).T
     names = ("balanced_accuracy", "macro_precision", "macro_f1")
-    return {name: [_rounded(bound) for bound in pair] for name, pair in zip(names, bounds)}
+    intervals = dict(zip(names, map(_middle, np.transpose(means))))
+    return intervals | {"roc_auc": _middle(_roc_areas(probabilities, truth, samples))}
+
+
+def _middle(values: np.ndarray) -> list[float] | None:
+    """Between which 95 % of them lie; None where there are none."""
+    known = values[np.isfinite(values)]
+    return [_rounded(bound) for bound in np.percentile(known, (2.5, 97.5))] if len(known) else None
+
+
+def _roc_areas(probabilities: np.ndarray, truth: np.ndarray, samples: np.ndarray) -> np.ndarray:
+    """(samples,) mean area under the curves of the classes that have faces and are not all there is.
+
+    By ranks, as by Mann and Whitney (1947), so that all samples are counted at once.
+    """
+    areas = []
+    for row in np.unique(truth):
+        own = truth[samples] == row
+        ranks = rankdata(probabilities[samples, row], axis=1)
+        inside = own.sum(axis=1)
+        pairs = inside * (own.shape[1] - inside)
+        above = (ranks * own).sum(axis=1) - inside * (inside + 1) / 2
+        areas.append(np.where(pairs, above / np.maximum(pairs, 1), np.nan))
+    known = np.isfinite(areas)
+    return np.where(known, areas, 0).sum(axis=0) / np.where(known.any(axis=0), known.sum(axis=0), np.nan)
 
 
 def _of_group(names: tuple[str, ...], probabilities: np.ndarray, truth: np.ndarray) -> dict:
@@ -151,7 +178,8 @@ def _of_group(names: tuple[str, ...], probabilities: np.ndarray, truth: np.ndarr
     figures = _classification(probabilities, truth, names)
     del figures["by_class"], figures["confusion_shares"]
     if np.ptp(truth) == 0:
-        figures |= dict.fromkeys(("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1"))
+        means = ("balanced_accuracy", "macro_precision", "macro_recall", "macro_f1")
+        figures |= dict.fromkeys((*means, "intervals"))
     correct = probabilities.argmax(axis=1) == truth
     error = calibration_error(probabilities.max(axis=1), correct)
     return figures.pop("accuracy") | figures | {"calibration_error": _rounded(error)}
@@ -347,9 +375,9 @@ def _error(errors: np.ndarray, inside: np.ndarray, widths: np.ndarray, hit: np.n
         "low": low,
         "high": high,
         "median": _rounded(np.median(errors)),
-        "inside": _rounded(inside.mean()),
+        "inside": _share(inside),
         "width": _rounded(widths.mean()),
-        "band_accuracy": _rounded(hit.mean()),
+        "band_accuracy": _share(hit),
         "faces": len(errors),
     }
 

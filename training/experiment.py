@@ -15,7 +15,7 @@ from inference.decoding import sigmoid, softmax
 from inference.faces import EMOTIONS
 from training import classes
 from training.augmentation import LEVELS
-from training.baselines import BACKBONES, BASELINES, transfer
+from training.baselines import BACKBONES, BASELINES, SMALLEST_SIDE, transfer
 from training.data import Faces, clean, dataset, locate, soften
 from training.evaluation import CALIBRATE, REPORT
 from training.fitting import WEIGHT_DECAY, Crops, Taught, check_average, claim, digest, fit
@@ -125,8 +125,8 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
         processes: of fitting.Crops.
 
     Returns:
-        The record: recipe, parameters, faces, seconds of this run, calibration, and the figures on the
-        calibration faces and on `valid`.
+        The record: recipe, parameters, faces, digests of their names, seconds of this run, calibration, and
+        the figures on the calibration faces and on `valid`.
 
     Raises:
         FileNotFoundError: there is no such data, clean list, teacher or file of weights.
@@ -192,6 +192,7 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
         "recipe": asdict(recipe),
         "parameters": network.count_params(),
         "faces": {"fitted": len(fitted[0]), "calibration": len(held_out[0]), "valid": len(valid[0])},
+        "pictures": {"fitted": names_digest(fitted), "valid": names_digest(valid)},
         "seconds": round(time.monotonic() - start),
         **measure(recipe, *((answers(serving, task, part), part[0].labels) for part in (held_out, valid))),
     }
@@ -328,7 +329,7 @@ def task_of(recipe: Recipe) -> Task:
     """The recipe's task for its network: crop, head, targets and loss.
 
     Raises:
-        ValueError: the data set can't teach the task.
+        ValueError: the data set can't teach the task, or the crop is too small for the network.
     """
     name, base = recipe.task, TASKS[NETWORK_OF[recipe.task]]
     source = dataset(recipe.source)
@@ -343,11 +344,14 @@ def task_of(recipe: Recipe) -> Task:
         side, channels, rate = BACKBONE_SIDE, 3, BACKBONES[recipe.network].peak_rate
     else:
         side, channels, rate = base.side, base.channels, PEAK_RATE
+    side = recipe.side or side
+    if recipe.network in BACKBONES and side < SMALLEST_SIDE:
+        raise ValueError(f"{recipe.network} reads crops of {SMALLEST_SIDE} pixels or more, not {side}")
     task = replace(
         base,
         dataset=source.folder,
         read=source.read,
-        side=recipe.side or side,
+        side=side,
         channels=channels,
         heads={name: recipe.classes if name == "emotion" else base.heads[name]},
         losses={name: base.losses[name]},
@@ -453,9 +457,18 @@ def _check_teacher(recipe: Recipe, task: Task) -> None:
 
 
 def read(task: Task, split: str, data: Path) -> Located:
-    """The faces of a task's data set and their landmarks."""
-    faces = task.read(data / task.dataset, split)
-    return faces, locate(faces, f"{task.dataset}-{split}", dataset(task.dataset).photos)
+    """The faces of a task's data set and their landmarks; photos in which no face is seen are left out."""
+    faces, photos = task.read(data / task.dataset, split), dataset(task.dataset).photos
+    landmarks = locate(faces, f"{task.dataset}-{split}", photos)
+    there = landmarks.any(axis=(1, 2)) if photos else np.ones(len(faces), bool)
+    left_out = {
+        "unreadable": len(faces.unreadable),
+        "whose name and folder tell no label": len(faces.not_understood),
+        "without a face that the detector sees": np.count_nonzero(~there),
+    }
+    if told := ", ".join(f"{count} {words}" for words, count in left_out.items() if count):
+        print(f"{task.dataset}, {split}: left out {told}")
+    return taken((faces, landmarks), there)
 
 
 def crops(

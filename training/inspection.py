@@ -5,7 +5,7 @@ All of it is told in findings.csv, counted in report.md and shown on sheets; cle
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,12 +14,13 @@ import keras
 import numpy as np
 from cleanlab.filter import find_label_issues
 
+from inference.alignment import align
 from inference.decoding import age_quantile
 from training import classes
 from training.cards import table
-from training.data import Faces, dataset, ferplus_table, locate, seen, slug, unique_majority
+from training.data import DATASETS, Faces, dataset, ferplus_table, locate, seen, slug, unique_majority
 from training.duplicates import exact_copies, folds, groups, near_copies
-from training.evaluation import AGE_BANDS, GENDERS, band_names
+from training.evaluation import AGE_BANDS, COARSE_BANDS, GENDERS, band_names
 from training.experiment import (
     LABELS,
     Located,
@@ -43,6 +44,7 @@ FLAT_SHARE = 0.6  # of the pixels, that have the most frequent grey level
 SAME_AGE = 5  # years that copies may differ by
 FOLDS = 3
 DOUBTED_YEARS, DOUBTED_SHARE = 10, 0.3  # an age is doubted that is off by so much and this share of the guess
+COMPARED_SIDE = 48  # pixels of the faces by which photos are compared
 SHOWN = 60  # findings of a kind on its sheet
 
 # Kinds of findings, and whether clean.txt leaves those of `train` out.
@@ -51,7 +53,8 @@ DROPPED = {
     "not understood": True,  # neither name nor folder tells a label
     "flat": True,  # one grey level dominates
     "voted no face": True,  # by FER+
-    "no face seen": False,  # by our detector, which misses faces too
+    "no face seen": False,  # in a face crop, by our detector, which misses faces too
+    "no face in the photo": True,  # nor can be cut there
     "person on both sides": False,  # without folders `train` and `valid`, readers divide by person
     "copied across splits": True,
     "copied with another label": True,
@@ -109,28 +112,38 @@ def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "resi
         [locate(part, f"{source.folder}-{split}", source.photos) for part, split in zip(parts, SPLITS)]
     )
     first = exact_copies(faces.images)
-    pairs = np.concatenate([_links(first), near_copies(faces.images)])
+    # Photos of one place are alike, whoever is in them.
+    alike = near_copies(_faces(faces.images, landmarks) if source.photos else faces.images)
+    pairs = np.concatenate([_links(first), alike[~_expressions_differ(faces.labels, alike)]])
     copies = groups(pairs, len(faces))
     findings = [
         *_left_out(parts),
-        *_pictures(faces, splits, landmarks, data / source.folder),
+        *_pictures(faces, splits, landmarks, data / source.folder, source.photos),
         *_on_both_sides(faces, splits),
         *_copied(faces, splits, first, copies),
     ]
     tasks = [task for task in source.tasks if epochs and LABELS[task] in faces.labels]
     merged = {"emotion": {"classes": source.classes}}
     recipes = [Recipe(task, network, dataset=name, epochs=epochs, **merged.get(task, {})) for task in tasks]
-    fold_of = folds(_with_persons(faces, pairs), FOLDS, seed=0) if recipes else None
+    rows = np.flatnonzero(landmarks.any(axis=(1, 2)))  # of all pictures but photos without a face
+    located = taken((faces, landmarks), rows)
+    fold_of = folds(_with_persons(faces, pairs)[rows], FOLDS, seed=0) if recipes else None
     for recipe in recipes:
-        _claim(recipe, (faces, landmarks), fold_of, folder)  # before what others found is written over
+        _claim(recipe, located, fold_of, folder)  # before what others found is written over
+    balance = _balance(faces.labels, AGE_BANDS if name in DATASETS else COARSE_BANDS)
     doubted: list[str] = []
     if not recipes or not (folder / "report.md").exists():  # the fits may be stopped
-        report = _write(faces, splits, findings, doubted, folder)
+        report = _write(faces, splits, findings, doubted, balance, folder)
     for recipe in recipes:
-        said = _out_of_fold(recipe, (faces, landmarks), fold_of, folder)
-        findings += _doubtful(recipe.task, faces, splits, said)
+        said = _out_of_fold(recipe, located, fold_of, folder)
+        doubts = sorted(_doubtful(recipe.task, located[0], splits[rows], said), key=lambda found: found.score)
+        # By rank, so that the worst of each task come first on the sheet.
+        findings += [
+            replace(found, rows=tuple(rows[[*found.rows]].tolist()), score=rank)
+            for rank, found in enumerate(doubts)
+        ]
         doubted.append(recipe.task)
-        report = _write(faces, splits, findings, doubted, folder)
+        report = _write(faces, splits, findings, doubted, balance, folder)
     return report
 
 
@@ -141,6 +154,23 @@ def _joined(parts: list[Faces]) -> Faces:
         train.images + valid.images,
         {key: np.concatenate([column, valid.labels[key]]) for key, column in train.labels.items()},
     )
+
+
+def _faces(images: Sequence[np.ndarray], landmarks: np.ndarray) -> list[np.ndarray]:
+    """The faces of photos; of one without, a crop that is like no other."""
+    black = np.zeros((COMPARED_SIDE, COMPARED_SIDE), np.uint8)
+    return [
+        align(image, points, COMPARED_SIDE) if points.any() else black
+        for image, points in zip(images, landmarks)
+    ]
+
+
+def _expressions_differ(labels: dict[str, np.ndarray], pairs: np.ndarray) -> np.ndarray:
+    """(pairs,) bool: those of one known person who shows another emotion, which changes few pixels."""
+    if not {"group", "votes"} <= labels.keys():
+        return np.zeros(len(pairs), bool)
+    persons, emotions = labels["group"][pairs], labels["votes"].argmax(axis=1)[pairs]
+    return (persons[:, 0] == persons[:, 1]) & (emotions[:, 0] != emotions[:, 1])
 
 
 def _links(first: np.ndarray) -> np.ndarray:
@@ -163,7 +193,9 @@ def _left_out(parts: list[Faces]) -> Iterator[Finding]:
         yield from (Finding(split, name, "not understood") for name in part.not_understood)
 
 
-def _pictures(faces: Faces, splits: np.ndarray, landmarks: np.ndarray, root: Path) -> Iterator[Finding]:
+def _pictures(
+    faces: Faces, splits: np.ndarray, landmarks: np.ndarray, root: Path, photos: bool
+) -> Iterator[Finding]:
     """What is wrong with single pictures."""
     votes = ferplus_table(root) if (root / "fer2013new.csv").exists() else None
     if votes and votes.keys().isdisjoint(faces.names.tolist()):
@@ -175,7 +207,7 @@ def _pictures(faces: Faces, splits: np.ndarray, landmarks: np.ndarray, root: Pat
         if votes is not None and _voted_no_face(votes.get(name)):
             yield Finding(split, name, "voted no face", "", (row,))
         if not seen(image, landmarks[row]):
-            yield Finding(split, name, "no face seen", "", (row,))
+            yield Finding(split, name, "no face in the photo" if photos else "no face seen", "", (row,))
 
 
 def _flat_share(image: np.ndarray) -> float:
@@ -294,11 +326,10 @@ def _doubtful(task: str, faces: Faces, splits: np.ndarray, said: np.ndarray) -> 
     if task == "age":
         guessed = age_quantile(np.log(said + 1e-12), 0.5)
         errors = np.abs(guessed - faces.labels["age"])
-        for row in np.flatnonzero(errors > DOUBTED_YEARS + DOUBTED_SHARE * guessed).tolist():
+        doubt = errors / (DOUBTED_YEARS + DOUBTED_SHARE * guessed)
+        for row in np.flatnonzero(doubt > 1).tolist():
             detail = f"{faces.labels['age'][row]} years, rather {guessed[row]:.0f}"
-            yield Finding(
-                splits[row], faces.names[row], "doubtful label", detail, (row,), -errors[row] / guessed[row]
-            )
+            yield Finding(splits[row], faces.names[row], "doubtful label", detail, (row,), -doubt[row])
         return
     words = classes.names(said.shape[1]) if task == "emotion" else GENDERS
     given = kinds(task, faces.labels)
@@ -323,9 +354,18 @@ def _normalized(rows: np.ndarray) -> np.ndarray:
 
 
 def _write(
-    faces: Faces, splits: np.ndarray, findings: list[Finding], doubted: list[str], folder: Path
+    faces: Faces,
+    splits: np.ndarray,
+    findings: list[Finding],
+    doubted: list[str],
+    balance: dict[str, tuple],
+    folder: Path,
 ) -> str:
-    """findings.csv, clean.txt, the sheets and report.md; the last is returned."""
+    """findings.csv, clean.txt, the sheets and report.md; the last is returned.
+
+    Args:
+        balance: of _balance.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     found = {kind: sorted((f for f in findings if f.kind == kind), key=lambda f: f.score) for kind in DROPPED}
     with (folder / "findings.csv").open("w", newline="") as file:
@@ -345,13 +385,17 @@ def _write(
                 for f, row in shown
             ]
             write_sheet(sheet, [faces.images[row] for _, row in shown], words)
-    report = _report(faces, splits, found, doubted, len(left))
+    report = _report(splits, found, doubted, balance, len(left))
     (folder / "report.md").write_text(report)
     return report
 
 
 def _report(
-    faces: Faces, splits: np.ndarray, found: dict[str, list[Finding]], doubted: list[str], left: int
+    splits: np.ndarray,
+    found: dict[str, list[Finding]],
+    doubted: list[str],
+    balance: dict[str, tuple],
+    left: int,
 ) -> str:
     counts = {split: int((splits == split).sum()) for split in SPLITS}
     rows = [
@@ -367,7 +411,7 @@ def _report(
         f" Labels doubted: {', '.join(doubted) or 'none'}.",
         table(("finding", *SPLITS, "left out of clean.txt"), rows),
     ]
-    for title, (names, numbers) in _balance(faces.labels).items():
+    for title, (names, numbers) in balance.items():
         rows = [
             (name, *(int((numbers[splits == split] == number).sum()) for split in SPLITS))
             for number, name in enumerate(names)
@@ -376,9 +420,13 @@ def _report(
     return "\n\n".join(sections) + "\n"
 
 
-def _balance(labels: dict[str, np.ndarray]) -> dict[str, tuple]:
+def _balance(labels: dict[str, np.ndarray], bands: tuple[int, ...]) -> dict[str, tuple]:
     """Names of classes and (n,) numbers of each picture's, by what they tell."""
-    names = {"gender": GENDERS, "age": band_names(AGE_BANDS)}
+    told = {}
     if "votes" in labels:
-        names = {"emotion": classes.names(labels["votes"].shape[1])} | names
-    return {task: (words, kinds(task, labels)) for task, words in names.items() if LABELS[task] in labels}
+        told["emotion"] = classes.names(labels["votes"].shape[1]), kinds("emotion", labels)
+    if "gender" in labels:
+        told["gender"] = GENDERS, labels["gender"]
+    if "age" in labels:
+        told["age"] = band_names(bands), np.digitize(labels["age"], bands) - 1
+    return told

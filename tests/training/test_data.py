@@ -109,6 +109,29 @@ def test_fer2013_csv_has_the_official_splits_and_the_names_of_ferplus(tmp_path):
     assert votes[EMOTIONS.index("sad")] == 1
 
 
+def test_rows_that_are_no_picture_are_told_and_the_others_read(tmp_path):
+    pixels = " ".join(["9"] * 48**2)
+    rows = [
+        (3, pixels),
+        (3, "1 2 3"),
+        (7, pixels),
+        ("x", pixels),
+        (3, pixels.replace("9", "300", 1)),
+        (5, pixels),
+    ]
+    lines = ["emotion, Usage, pixels"] + [f"{emotion}, Training, {picture}" for emotion, picture in rows]
+    (tmp_path / "fer2013.csv").write_text("\n".join([*lines, "3, Training"]))
+    faces = read_fer2013(tmp_path, "train")
+    assert faces.names.tolist() == ["row0000000.png", "row0000005.png"]
+    assert faces.unreadable == tuple(f"row000000{number}.png" for number in (1, 2, 3, 4, 6))
+
+
+def test_a_table_of_something_else_is_refused(tmp_path):
+    (tmp_path / "fer2013.csv").write_text("emotion,image\n3,9 9 9\n")
+    with pytest.raises(ValueError, match="no column pixels nor Usage"):
+        read_fer2013(tmp_path, "train")
+
+
 def test_no_fer2013_there(tmp_path):
     with pytest.raises(FileNotFoundError, match="valid"):
         read_fer2013(tmp_path, "valid")
@@ -336,6 +359,7 @@ def test_the_face_of_a_photo_is_looked_for_in_all_of_it(tmp_path, monkeypatch, a
     assert left_eye == pytest.approx((205, 105), abs=15)
     assert right_eye == pytest.approx((250, 105), abs=15)
     assert [seen(*row) for row in zip(faces.images, found, strict=True)] == [True, False]
+    assert (found[1] == data.NOWHERE).all()
 
 
 def _write(folder, *names, seed=0):

@@ -118,7 +118,7 @@ def test_gender_figures_by_group():
     white, black = report["by_race"]["White"], report["by_race"]["Black"]
     assert (white["roc_auc"], black["roc_auc"]) == (None, None)  # of one gender each
     babies = report["by_age"]["0-2"]
-    assert (babies["balanced_accuracy"], babies["macro_f1"]) == (None, None)
+    assert (babies["balanced_accuracy"], babies["macro_f1"], babies["intervals"]) == (None, None, None)
     sure = 1 / (1 + np.exp(-np.array([2, 1])))  # the second is wrong
     assert babies["calibration_error"] == pytest.approx((1 - sure[0] + sure[1]) / 2, abs=1e-4)
     assert babies["confusion"] == [[0, 0], [1, 1]]
@@ -140,6 +140,26 @@ def test_intervals_of_means_hold_the_truth():
     assert held >= 33
     deviation = np.sqrt(0.8 * 0.2 / 300 + 0.5 * 0.5 / 60) / 2
     assert np.mean(widths) == pytest.approx(2 * 1.96 * deviation, rel=0.15)
+
+
+def test_intervals_of_roc_areas_hold_the_truth():
+    """Women are read one deviation above men: 0.7602, the share of a normal distribution below 1 / sqrt 2."""
+    rng = np.random.default_rng(0)
+    held, widths = 0, []
+    for _ in range(40):
+        females = np.repeat([0, 1], (120, 60))
+        logits = rng.normal(females, 1)[:, None]
+        report = report_gender(logits, {"gender": females}, {"temperature": 1})
+        low, high = report["intervals"]["roc_auc"]
+        assert low < report["roc_auc"] < high
+        held += low <= 0.7602 <= high
+        widths.append(high - low)
+    assert held >= 33
+    # Hanley and McNeil 1982
+    area, men, women = 0.7602, 120, 60
+    of_one, of_other = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = area * (1 - area) + (women - 1) * (of_one - area**2) + (men - 1) * (of_other - area**2)
+    assert np.mean(widths) == pytest.approx(2 * 1.96 * np.sqrt(variance / men / women), rel=0.15)
 
 
 def test_headlines_without_what_flatters():
@@ -167,17 +187,18 @@ def test_age_figures_by_hand():
     assert report["band_accuracy"]["share"] == 0.5  # 50 is not 21-40, nor 90 61-80
     assert (report["adults"]["mae"], report["adults"]["faces"]) == (pytest.approx(6.5, abs=0.01), 2)
     asian = report["by_race"]["Asian"]
-    assert (asian["median"], asian["band_accuracy"]) == (pytest.approx(1.5, abs=0.01), 1)
+    assert (asian["median"], asian["band_accuracy"]["share"]) == (pytest.approx(1.5, abs=0.01), 1)
     assert {name: row["faces"] for name, row in report["by_age"].items()} == {
         "0-12": 1, "21-40": 1, "41-60": 1, "81+": 1,
     }  # fmt: skip
     assert report["by_age"]["81+"]["mae"] == pytest.approx(20, abs=0.01)
     alone = report["by_gender"]["male"]
-    assert (alone["faces"], alone["inside"], alone["low"], alone["high"]) == (1, 1, None, None)
+    assert (alone["faces"], alone["inside"]["share"], alone["low"], alone["high"]) == (1, 1, None, None)
     assert report["by_race"]["Asian"]["mae"] == pytest.approx(1.5, abs=0.01)
     # 1.2816 deviations on each side: of 0.6, 2.64, 3 and 3 years, and half a year's evenness besides
     assert report["all"]["width"] == pytest.approx(2 * 1.2816 * np.mean([0.6, 2.64, 3, 3]), rel=0.05)
-    assert report["all"]["inside"] == pytest.approx(0.5)
+    assert report["all"]["inside"]["share"] == pytest.approx(0.5)
+    assert report["all"]["inside"]["low"] == pytest.approx(0.15, abs=1e-4)  # Wilson, 2 of 4
     assert report["all"]["low"] < report["all"]["mae"] < report["all"]["high"]
 
 
@@ -207,7 +228,7 @@ def test_calibrated_ranges_hold_four_fifths_of_the_faces():
     assert ((low <= ages) & (ages <= high)).mean() == pytest.approx(0.8, abs=0.01)
     assert 0 < tail < 0.1
     report = report_age(logits, {"age": ages}, {"tail": tail})["all"]
-    assert report["inside"] == pytest.approx(0.8, abs=0.01)
+    assert report["inside"]["share"] == pytest.approx(0.8, abs=0.01)
     assert report["width"] == pytest.approx((high - low).mean())
 
 

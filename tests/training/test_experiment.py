@@ -5,12 +5,14 @@ import json
 import shutil
 from dataclasses import asdict, replace
 
+import cv2
 import keras
 import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 
+from inference.alignment import default_points
 from inference.decoding import sigmoid, softmax
 from inference.faces import EMOTIONS
 from training import comparison, experiment
@@ -18,7 +20,7 @@ from training.__main__ import DRAWN, main
 from training.augmentation import LEVELS
 from training.classes import names
 from training.comparison import compare
-from training.data import FERPLUS_COLUMNS, read_ferplus, read_utkface
+from training.data import FERPLUS_COLUMNS, NOWHERE, read_ferplus, read_utkface
 from training.ensemble import ensemble, voting_weights
 from training.experiment import (
     SMALLEST,
@@ -397,6 +399,37 @@ def test_networks_are_compared_alike_and_once(place, monkeypatch):
         assert set(row["valid"]) == set(comparison.SHOWN["age"])
 
 
+@pytest.mark.parametrize("other", ["pictures", "side"])
+def test_what_was_fitted_to_other_pictures_or_crops_is_not_compared(place, monkeypatch, other):
+    recipe = Recipe("gender", **SMALL | {"epochs": 1})
+    weights, runs = place / f"other-{other}", place / "runs" / f"other-{other}"
+    compare(recipe, ["two_conv_age"], place / "data", runs, weights)
+    table = read_figures("comparison", weights)
+    (row,) = table["gender"]["networks"].values()
+    compare(recipe, ["lenet"], place / "data", runs, weights)
+    assert len(read_figures("comparison", weights)["gender"]["networks"]) == 2
+    table["gender"]["networks"]["two_conv_age"] = row | {other: {} if other == "pictures" else 24}
+    write_figures("comparison", table, weights)
+    compare(recipe, ["lenet"], place / "data", runs, weights)
+    assert list(read_figures("comparison", weights)["gender"]["networks"]) == ["lenet"]
+
+
+def test_photos_without_a_face_are_neither_fitted_to_nor_measured_on(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    for number in range(4):
+        path = tmp_path / "sof" / "train" / f"AnnE_{number}_f_30_i_fr_nc_no_2016_1_e0_nl_o.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), rng.integers(0, 256, (48, 64, 3), np.uint8))
+    (path.parent / "mistyped.jpg").write_bytes(path.read_bytes())
+    found = np.stack([default_points(64, 48), NOWHERE, default_points(64, 48) + 1, NOWHERE])
+    monkeypatch.setattr(experiment, "locate", lambda *_: found)
+    faces, landmarks = read(task_of(Recipe("age", dataset="sof")), "train", tmp_path)
+    assert [name[:6] for name in faces.names] == ["AnnE_0", "AnnE_2"]
+    assert (landmarks == found[[0, 2]]).all()
+    told = "1 whose name and folder tell no label, 2 without a face that the detector sees"
+    assert capsys.readouterr().out == f"sof, train: left out {told}\n"
+
+
 def test_what_can_not_be_compared_is_refused_before_the_first_fit(place):
     """A network that answers with a number can't learn from one that answers with a distribution."""
     runs = place / "runs" / "taught"
@@ -522,6 +555,7 @@ def test_only_clean_faces_are_fitted_to(place):
         ("emotion", {"pretrained": "none.keras"}, "no weights"),
         ("emotion", {"network": "lenet", "pretrained": __file__}, "can't begin with"),
         ("emotion", {"clean": "none.txt"}, "none.txt"),
+        ("emotion", {"network": "mobilenet", "side": 24}, "32 pixels or more, not 24"),
     ],
 )
 def test_what_can_not_be_learnt_is_refused_and_claims_no_folder(place, members, task, options, words):

@@ -10,7 +10,7 @@ from inference.alignment import default_points
 from inference.faces import EMOTIONS
 from training import inspection
 from training.__main__ import main
-from training.data import FERPLUS_COLUMNS, Faces
+from training.data import FERPLUS_COLUMNS, NOWHERE, Faces
 from training.duplicates import folds, pixel_digest
 from training.experiment import Recipe
 from training.tasks import age_distributions
@@ -220,6 +220,71 @@ def test_other_fits_are_refused_before_what_was_found_is_written_over(tmp_path, 
     assert not (folder / "doubtful-label.png").exists()
 
 
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """Photos of two persons at one place, of whom only the faces differ; in the last none is seen."""
+    rng = np.random.default_rng(0)
+    place = cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (640, 480))
+    looks = {
+        person: cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (48, 48)) for person in ("AnnE", "BenF")
+    }
+    shown = [("AnnE", "no"), ("AnnE", "no"), ("AnnE", "hp"), ("BenF", "no"), ("BenF", "no")]
+    landmarks = []
+    for number, (person, emotion) in enumerate(shown):
+        photo, face = place.copy(), looks[person].copy()
+        if emotion == "hp":
+            face[-6:, 18:30] //= 2
+        top, left = 100 + 40 * number, 200 + 20 * number
+        photo[top : top + 48, left : left + 48] = face
+        split = "valid" if number == 3 else "train"
+        path = tmp_path / "data/sof" / split / f"{person}_{number}_f_30_i_fr_nc_{emotion}_2016_1_e0_nl_o.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), photo)
+        landmarks.append(default_points(48, 48) + (left, top))
+    by_split = {"train": np.stack([*landmarks[:3], NOWHERE]), "valid": np.stack(landmarks[3:4])}
+    monkeypatch.setattr(inspection, "locate", lambda faces, name, photos: by_split[name.removeprefix("sof-")])
+    inspection.inspect("sof", tmp_path / "data", tmp_path / "runs", epochs=0)
+    with (tmp_path / "runs/inspect-sof/findings.csv").open(newline="") as lines:
+        return {(row["name"][:6], row["kind"]) for row in csv.DictReader(lines)}
+
+
+def test_photos_of_one_place_are_compared_by_their_faces(places):
+    """And another expression of one person is no copy with a wrong label."""
+    assert places == {
+        ("AnnE_1", "near copy"),
+        ("BenF_4", "no face in the photo"),
+        ("BenF_4", "person on both sides"),
+        ("BenF_3", "person on both sides"),
+    }
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of pandas, in cleanlab
+def test_doubts_of_every_task_are_on_the_sheet(tmp_path, fits, monkeypatch):
+    def doubt(task, faces, splits, said):
+        count = 5 if task == "gender" else 70
+        for row in reversed(range(count)):
+            yield inspection.Finding("train", f"{task}-{row}", "doubtful label", "", (row % 3,), row / 100)
+
+    monkeypatch.setattr(inspection, "_doubtful", doubt)
+    inspection.inspect("sof", tmp_path / "data", tmp_path / "runs", epochs=1)
+    with (tmp_path / "runs/inspect-sof/findings.csv").open(newline="") as lines:
+        names = [row["name"] for row in csv.DictReader(lines) if row["kind"] == "doubtful label"]
+    assert names[:4] == ["emotion-0", "gender-0", "age-0", "emotion-1"]
+    assert {f"gender-{row}" for row in range(5)} <= set(names[: inspection.SHOWN])
+
+
+def test_folders_of_ages_are_counted_by_their_bands(tmp_path, monkeypatch):
+    monkeypatch.setattr(inspection, "locate", _locate)
+    for split in ("train", "valid"):
+        for band, count in (("0-20", 3), ("21-40", 2)):
+            for number in range(count):
+                path = tmp_path / "data/ages" / split / band / f"{number}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(path), np.full((48, 48, 3), number, np.uint8))
+    report = inspection.inspect("ages", tmp_path / "data", tmp_path / "runs", epochs=0)
+    assert "| 0-20 | 3 | 3 |\n| 21-40 | 2 | 2 |\n| 41-60 | 0 | 0 |" in report
+
+
 def test_copies_of_four_classes_are_told_by_those(tmp_path):
     labels = {"votes": np.eye(4, dtype=np.float32)[[0, 2]]}
     assert inspection._differ(labels, np.array([0, 1])) == "neutral or sad/angry/disgust"
@@ -240,7 +305,7 @@ def test_votes_are_for_pictures_named_as_in_ferplus(tmp_path, names, found):
     (tmp_path / "fer2013new.csv").write_text("\n".join(lines))
     faces = Faces(np.array(names), [np.zeros((48, 48), np.uint8)] * 2, {})
     landmarks = np.stack([default_points(48, 48)] * 2)
-    findings = inspection._pictures(faces, np.array(["train"] * 2), landmarks, tmp_path)
+    findings = inspection._pictures(faces, np.array(["train"] * 2), landmarks, tmp_path, False)
     assert [finding.name for finding in findings if finding.kind == "voted no face"] == found
 
 
