@@ -52,14 +52,30 @@ def poll(settings: Settings) -> None:
             task.cancel()
         await shared.close()
 
-    # The library logs a refused token with its traceback; one sentence tells it, below.
-    logging.getLogger("telegram.ext").addFilter(lambda record: "Invalid token" not in record.msg)
+    async def end(application: Application) -> None:
+        await application.stop()
+        await application.shutdown()
+        await stop(application)
+
+    def told(record: logging.LogRecord) -> bool:
+        """A refused token, with which no more updates are fetched, is told in one sentence, below."""
+        refused = "Invalid token" in record.msg
+        if refused and application.running:
+            application.stop_running()
+        return not refused
+
+    logging.getLogger("telegram.ext").addFilter(told)
     application.post_init, application.post_shutdown = start, stop
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
     try:
-        application.run_polling(allowed_updates=ALLOWED_UPDATES, bootstrap_retries=-1)
+        application.run_polling(allowed_updates=ALLOWED_UPDATES, bootstrap_retries=-1, close_loop=False)
     except InvalidToken:  # whose message holds the token
+        if application.running:  # where it was accepted at first, the library does not come to its own end
+            loop.run_until_complete(end(application))
         raise SystemExit("Telegram does not accept TELEGRAM_BOT_TOKEN.") from None
     finally:
+        loop.close()
         pool.close()
 
 

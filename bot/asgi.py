@@ -206,6 +206,11 @@ async def watch(app: Starlette) -> None:
         await asyncio.sleep(WATCH_SECONDS)
         try:
             info = await state.telegram.bot.get_webhook_info()
+        except InvalidToken:  # whose message may hold the token
+            if state.telegram_status != "refused":
+                log.critical("Telegram accepts TELEGRAM_BOT_TOKEN no longer; only the demo page works")
+            state.telegram_status = "refused"
+            continue
         except TelegramError:  # which says nothing of where they go
             continue
         if info.last_error_date and info.last_error_date > told:

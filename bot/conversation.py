@@ -28,6 +28,7 @@ from telegram.constants import ChatAction
 from telegram.error import (
     BadRequest,
     ChatMigrated,
+    Conflict,
     Forbidden,
     InvalidToken,
     NetworkError,
@@ -76,6 +77,9 @@ VIDEO_COST = 5  # photos that a video counts as, against the limits
 UNKNOWN = "application/octet-stream"  # the MIME type of files whose kind the sender does not know
 FILM_NAME = "faces.mp4"
 GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process, or to have come too late
+WAITING = (
+    10_000  # updates fetched by polling that may wait for their turn; who is at work has a place besides
+)
 TRIES = 10  # of an update that is never done in time; the models are loaded within six
 LARGE_BYTES = 2_000_000
 LARGE_FILES = 4  # at once in memory; others wait before they are fetched
@@ -91,13 +95,15 @@ QUOTED = {"do_quote": True, "allow_sending_without_reply": True}  # how everythi
 async def start(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """/start, a group that the bot joins, and who only calls its name there: how to begin."""
     private = update.effective_chat.type == Chat.PRIVATE
-    await _say(update.effective_message, replies.START if private else replies.START_IN_A_GROUP)
+    text = replies.START if private else replies.start_in_a_group(context.bot.username)
+    await _say(update.effective_message, text)
 
 
 async def help(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     """/help: what the bot can do and what the numbers mean."""
     settings = context.bot_data["settings"]
-    await _say(update.effective_message, replies.help(settings.video_seconds, settings.live_page is not None))
+    text = replies.help(context.bot.username, settings.video_seconds, settings.live_page is not None)
+    await _say(update.effective_message, text)
 
 
 async def privacy(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
@@ -146,7 +152,7 @@ async def analyze(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     if message.external_reply:
         await _say(message, replies.REPLY_FROM_ELSEWHERE)
     elif replied is None or replied.forum_topic_created:  # what every message of a forum's topic replies to
-        await _say(message, replies.REPLY_TO_A_PHOTO)
+        await _say(message, replies.reply_to_a_photo(context.bot.username))
     elif _kind(replied) is None:
         await _say(message, replies.REPLY_HAS_NO_PHOTO)
     elif _is_own(replied):  # drawn on already
@@ -175,25 +181,25 @@ async def anything_else(update: Update, context: ContextTypes.DEFAULT_TYPE) -> N
 
 async def failed(update: object, context: ContextTypes.DEFAULT_TYPE) -> None:
     """An error that no handler expected: log it, then tell the person."""
-    update_id = update.update_id if isinstance(update, Update) else None
-    if update_id is None and isinstance(context.error, NetworkError):
-        log.warning("Telegram could not be reached: %s", context.error)
+    if not isinstance(update, Update):  # while updates are fetched, which goes on
+        known = {Conflict: "Somebody else fetches this bot's updates, or has set a webhook"}
+        words = known.get(type(context.error), "Telegram could not be reached")
+        log.warning("%s: %s", words, context.error)
         return
     if _is_final(context.error):
         journal.current().end("blocked", type(context.error).__name__)
         return
-    log.error("update %s failed", update_id, exc_info=context.error)
-    if isinstance(update, Update):
-        journal.current().end("failed", type(context.error).__name__)
-    if isinstance(update, Update) and update.effective_message:
+    log.error("update %d failed", update.update_id, exc_info=context.error)
+    journal.current().end("failed", type(context.error).__name__)
+    if update.effective_message:
         with suppress(TelegramError):
             await _say(update.effective_message, replies.TROUBLE)
 
 
 def _is_final(error: BaseException) -> bool:
-    """Whether nobody is there to answer any more: blocked, removed, silenced, or gone."""
+    """Whether nobody is there to answer any more: blocked, removed, silenced, or gone, as may be the bot."""
     refused = isinstance(error, BadRequest) and any(words in error.message.lower() for words in NOBODY)
-    return refused or isinstance(error, Forbidden | ChatMigrated)
+    return refused or isinstance(error, Forbidden | ChatMigrated | InvalidToken)
 
 
 def is_temporary(error: BaseException) -> bool:
@@ -243,7 +249,8 @@ class Redelivered(Application):
 class Polled(Redelivered):
     """An application that fetches its updates: Telegram sends none again, so they are tried again here.
 
-    Those of one chat are worked on one after the other, as Telegram itself does where it sends them.
+    Those of one chat are worked on one after the other, as Telegram itself does where it sends them; those
+    that wait for their turn take no place of those at work. Once it stops, nothing is waited for any more.
     """
 
     work_seconds = None
@@ -251,6 +258,7 @@ class Polled(Redelivered):
     def __init__(self, **options: object) -> None:
         super().__init__(**options)
         self._turns: WeakValueDictionary[int | None, asyncio.Lock] = WeakValueDictionary()  # by chat
+        self._stopping = asyncio.Event()
 
     async def initialize(self) -> None:
         try:
@@ -259,23 +267,43 @@ class Polled(Redelivered):
             log.error("Telegram could not be reached: %s; trying again", error)
             raise
 
+    async def stop(self) -> None:
+        self._stopping.set()
+        await super().stop()
+
     async def process_update(self, update: object) -> None:
         chat = update.effective_chat
         async with self._turns.setdefault(chat.id if chat else None, asyncio.Lock()):
-            await self._try(update)
+            if self._stopping.is_set():
+                await self._let_go(update)
+            else:
+                await self._try(update)
 
     async def _try(self, update: object) -> None:
         for seconds in RETRY_SECONDS:
             try:
-                return await super().process_update(update)
+                return await self._work(update)
             except RetryAfter as error:
-                await asyncio.sleep(error.retry_after.total_seconds())
+                await self._wait(error.retry_after.total_seconds())
             except (TelegramError, TimeoutError):
-                await asyncio.sleep(seconds)
+                await self._wait(seconds)
         try:
-            return await super().process_update(update)
+            return await self._work(update)
         except (TelegramError, TimeoutError) as error:
             log.error("update %s was given up: %s", update.update_id, error)
+            await self._let_go(update)
+
+    async def _work(self, update: object) -> None:
+        async with self.bot_data["places"]:
+            await super().process_update(update)
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+
+    async def _let_go(self, update: object) -> None:
+        """Tell who sent an update that it must be sent again."""
+        if update.effective_message:
             with suppress(TelegramError):
                 await update.effective_message.reply_text(replies.TROUBLE, **QUOTED)
 
@@ -291,7 +319,7 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
         .pool_timeout(API_SECONDS)
         .read_timeout(WORK_SECONDS)  # given up sooner, an answer that only takes long would be given twice
         .write_timeout(API_SECONDS)
-        .concurrent_updates(settings.max_in_flight)
+        .concurrent_updates(WAITING)
     )
     if settings.webhook:
         builder = builder.application_class(Redelivered).updater(None)
@@ -301,6 +329,7 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
     application.bot_data.update(settings=settings, pool=pool, limits=limits, albums=albums)
     application.bot_data.update(given_up=LRUCache(GIVEN_UP), late=LRUCache(GIVEN_UP))
     application.bot_data["large_files"] = asyncio.Semaphore(LARGE_FILES)
+    application.bot_data["places"] = asyncio.Semaphore(settings.max_in_flight)
 
     new = filters.UpdateType.MESSAGE  # not edited ones, which old updates may hold
     private, group = new & filters.ChatType.PRIVATE, new & filters.ChatType.GROUPS
@@ -319,9 +348,13 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
 
 
 def _is_for_bot(message: Message) -> bool:
-    """Whether a group's photo or video is given to the bot: by its caption, or as a reply to the bot."""
+    """Whether a group's photo or video is given to the bot: by its caption, or as a reply to the bot.
+
+    A GIF in reply is how people talk.
+    """
     replied = message.reply_to_message
-    return (replied is not None and _is_own(replied)) or _is_mention(message) or _is_command(message)
+    handed = replied is not None and _is_own(replied) and not message.animation
+    return handed or _is_mention(message) or _is_command(message)
 
 
 def _is_own(message: Message) -> bool:

@@ -30,11 +30,6 @@ START = (
     "With short videos, video messages and GIFs I do the same.\n\n"
     "/help explains the numbers, /privacy what happens to your photos and videos."
 )
-START_IN_A_GROUP = (
-    "Hi! Reply to a photo or a short video with /analyze: I mark every face in it and tell its emotion, "
-    "gender and age.\n\n"
-    "/help explains the numbers, /privacy what happens to the photos and videos."
-)
 FOUND_BEST = "Faces are found best upright, from the front, in good light and not too small."
 NO_FACE = f"I found no face in this photo. {FOUND_BEST}"
 NO_FACE_IN_VIDEO = f"I found no face in this video. {FOUND_BEST}"
@@ -53,7 +48,6 @@ SEND_A_PHOTO = (
 UNKNOWN_COMMAND = "I don't know this command. Send me a photo, or see /help."
 NOT_A_PHOTO = "I can only read photos and videos. Send me one, as it is or as a file."
 NOT_A_STICKER = "Nice sticker! I can only read photos and videos, though."
-REPLY_TO_A_PHOTO = "Reply to a photo or a video with /analyze. In a private chat, just send me one."
 REPLY_FROM_ELSEWHERE = (
     "I can't see messages of other chats and topics. Please forward the photo or the video to this one."
 )
@@ -107,10 +101,36 @@ def commands(live: bool) -> list[tuple[str, str]]:
     return [(name, words) for name, words in COMMANDS.items() if live or name != "live"]
 
 
-def help(video_seconds: float, live: bool) -> str:
+def start_in_a_group(username: str) -> str:
+    """What a group hears of how to begin.
+
+    Args:
+        username: the bot's. Where there are other bots, it may not get commands that don't name it.
+    """
+    return (
+        f"Hi! Reply to a photo or a short video with /analyze@{username}: I mark every face in it and tell "
+        "its emotion, gender and age.\n\n"
+        f"/help@{username} explains the numbers, /privacy@{username} what happens to the photos and videos."
+    )
+
+
+def reply_to_a_photo(username: str) -> str:
+    """To who sends /analyze as a reply to nothing.
+
+    Args:
+        username: the bot's.
+    """
+    return (
+        f"In a group, reply to a photo or a video with /analyze@{username}. "
+        "In a private chat, just send me one."
+    )
+
+
+def help(username: str, video_seconds: float, live: bool) -> str:
     """The text of /help.
 
     Args:
+        username: the bot's.
         video_seconds: that a video may last.
         live: whether /live can open the camera.
     """
@@ -121,9 +141,9 @@ def help(video_seconds: float, live: bool) -> str:
         f"A video, a video message or a GIF of up to {_seconds(round(video_seconds))} comes back with its "
         "faces marked, and with what each person looked like most of the time, and when they looked "
         "different.\n\n"
-        "In a group, reply to a photo or a video with /analyze; of an album that is one photo. Or send yours "
-        "as a reply to me. Where I may read all messages, naming me in its caption does it too, and for the "
-        "whole album.\n\n"
+        f"In a group, reply to a photo, a video or a GIF with /analyze@{username}; of an album that is one "
+        "photo. Or send a photo or a video of yours as a reply to me. Where I may read all messages, naming "
+        "me in its caption does it too, and for the whole album.\n\n"
         f"{camera}"
         "An answer such as\n"
         "1. happy 93 %, woman 98 %, about 31 (26-37)\n"

@@ -361,7 +361,7 @@ function pressed(event) {
 
 function watchPage() {
   Object.entries(ACTIONS).forEach(([id, action]) => {
-    element(id).onclick = action;
+    element(id).onclick = () => open() && action();
   });
   element("start").onclick = start;
   element("outside").onclick = () => tell("web_app_open_link", { url: location.href.replace(/#.*/, "") });

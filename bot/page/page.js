@@ -8,6 +8,7 @@ const LONGEST_PAUSE = 60; // seconds that we are willing to wait when the server
 const HEALTH_INTERVAL = 2; // seconds between two looks at whether the models are ready
 
 const OUR_FAULT = "Something went wrong on my side. Please try again in a moment.";
+const TOO_LARGE = "This file is too large for the server. Please choose a smaller one.";
 const RETRY_SECONDS = 5; // after a lost connection
 const VIDEO = "This page reads photos. Videos are for the bot in Telegram.";
 const UNREADABLE = "This file can't be read. Please choose it again, or another one.";
@@ -94,7 +95,8 @@ function refusal(request) {
   const retriable = request.status === 429 || request.status >= 500;
   const pause = Number(request.getResponseHeader("Retry-After")) || undefined;
   // There is no JSON when it was the platform in front of our server that answered.
-  return new Failure(request.response?.error ?? OUR_FAULT, retriable, pause);
+  const theirs = request.status === 413 ? TOO_LARGE : OUR_FAULT;
+  return new Failure(request.response?.error ?? theirs, retriable, pause);
 }
 
 // Results

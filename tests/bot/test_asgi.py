@@ -21,14 +21,14 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.requests import Request
 from telegram import WebhookInfo
-from telegram.error import NetworkError
+from telegram.error import InvalidToken, NetworkError
 from websockets.sync.client import connect
 
 from bot import __version__, asgi, journal, replies
 from bot.asgi import client_address
 from bot.settings import Settings
 from inference.errors import MAX_BYTES
-from tests.botapi import BotApi
+from tests.botapi import BOT, BotApi
 from tests.conftest import METRICS_TOKEN, SECRET, Service, start_service, stop_service
 from tests.pictures import encode
 
@@ -296,16 +296,18 @@ def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, re
         telegram.gateway = second.url
         assert telegram.deliver(update) == 200
         assert telegram.deliver(telegram.send_text(8, "/help")) == 200
-        assert [answer.text for answer in telegram.sent] == [replies.START, replies.help(20, live=True)]
+        assert [answer.text for answer in telegram.sent] == [replies.START, replies.help(BOT, 20, live=True)]
         stop_service(second)
 
 
-def test_health_tells_when_somebody_else_took_the_updates(monkeypatch, caplog):
+def test_health_tells_when_somebody_else_took_the_updates_or_the_token_is_refused(monkeypatch, caplog):
     """Who polls with the same token takes the webhook away first."""
     monkeypatch.setattr(asgi, "WATCH_SECONDS", 0)
     ours = "https://faces.example.com/telegram"
+    refused = InvalidToken("Unauthorized")
     answers = iter(
-        [ours, "", NetworkError("away"), "", ours, "https://other.example", asyncio.CancelledError()]
+        [ours, "", NetworkError("away"), "", ours, refused, refused, ours, "https://other.example"]
+        + [asyncio.CancelledError()]
     )
     seen = []
 
@@ -321,8 +323,11 @@ def test_health_tells_when_somebody_else_took_the_updates(monkeypatch, caplog):
     state = SimpleNamespace(telegram=telegram, settings=settings, telegram_status="connected")
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(asgi.watch(SimpleNamespace(state=state)))
-    assert seen == ["connected"] * 2 + ["elsewhere"] * 3 + ["connected", "elsewhere"]
-    assert [line.levelname for line in caplog.records] == ["ERROR"] * 2  # each time once
+    expected = (
+        ["connected"] * 2 + ["elsewhere"] * 3 + ["connected"] + ["refused"] * 2 + ["connected", "elsewhere"]
+    )
+    assert seen == expected
+    assert [line.levelname for line in caplog.records] == ["ERROR", "CRITICAL", "ERROR"]  # each time once
 
 
 def test_updates_that_telegram_could_not_deliver_are_told_once(monkeypatch, caplog):

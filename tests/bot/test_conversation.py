@@ -17,7 +17,7 @@ from telegram.ext import Application, ApplicationBuilder, MessageHandler, filter
 from bot import conversation, replies
 from inference.errors import Reason
 from tests.bot.conftest import answers
-from tests.botapi import BotApi
+from tests.botapi import BOT, BotApi
 from tests.pictures import encode
 
 pytestmark = pytest.mark.usefixtures("bot")
@@ -46,9 +46,9 @@ def test_it_introduces_itself_to_telegram(telegram):
     ("command", "text"),
     [
         ("/start", replies.START),
-        ("/help", replies.help(20, live=True)),
+        ("/help", replies.help(BOT, 20, live=True)),
         ("/privacy", replies.privacy("@the_operator", live=True)),
-        ("/analyze", replies.REPLY_TO_A_PHOTO),
+        ("/analyze", replies.reply_to_a_photo(BOT)),
         ("/live", replies.LIVE),
         ("/nonsense", replies.UNKNOWN_COMMAND),
         ("hello", replies.SEND_A_PHOTO),
@@ -231,9 +231,9 @@ def test_a_group_that_the_bot_joins_hears_how_to_begin(telegram):
     assert answers(telegram, telegram.send(GROUP, new_chat_members=[stranger])) == []
     for joined in ({"new_chat_members": [stranger, telegram.bot]}, {"group_chat_created": True}):
         (answer,) = answers(telegram, telegram.send(GROUP, **joined))
-        assert answer.text == replies.START_IN_A_GROUP
+        assert answer.text == replies.start_in_a_group(BOT)
     (answer,) = answers(telegram, telegram.send_text(GROUP, f"@{telegram.bot['username']}"))
-    assert answer.text == replies.START_IN_A_GROUP  # likewise who only calls its name
+    assert answer.text == replies.start_in_a_group(BOT)  # likewise who only calls its name
 
 
 def test_a_photo_that_replies_to_the_bot_is_given_to_it(telegram, astronaut):
@@ -267,6 +267,29 @@ def test_a_picture_of_another_topic_can_not_be_seen(telegram):
     assert answer.text == replies.REPLY_FROM_ELSEWHERE
 
 
+def test_a_plain_command_does_not_come_where_another_bot_spoke_last(telegram):
+    """By Telegram's privacy mode; so people are told to name the bot."""
+    other = {"id": 77, "is_bot": True, "first_name": "Other"}
+    with telegram.changed:
+        telegram.add_message(GROUP, other, {"text": "I am another bot"})
+    assert telegram.send_text(GROUP, "/start") not in telegram.pending
+    for command in (f"/start@{BOT}", "/start"):  # after which ours was the last
+        update = telegram.send_text(GROUP, command)
+        assert update in telegram.pending
+        (answer,) = answers(telegram, update)
+        assert f"/analyze@{BOT}" in answer.text
+
+
+def test_a_gif_in_reply_to_the_bot_is_talk(telegram, astronaut):
+    (greeting,) = answers(telegram, telegram.send_text(GROUP, f"/start@{BOT}"))
+    gif = encode(astronaut, "GIF")
+    talk = telegram.send_animation(GROUP, gif, "image/gif", reply_to=greeting.message_id)
+    assert answers(telegram, talk) == []
+    asked = telegram.send_text(GROUP, f"/analyze@{BOT}", reply_to=message_id(talk))
+    (answer,) = answers(telegram, asked)
+    assert "woman" in answer.caption
+
+
 def test_a_mention_in_a_reply_to_words_is_left_alone(telegram):
     text = telegram.send_text(GROUP, "just words")
     mention = telegram.send_text(GROUP, f"@{telegram.bot['username']} hm?", reply_to=message_id(text))
@@ -277,7 +300,7 @@ def test_a_forum_topic_is_no_photo_to_analyze(telegram):
     topic = telegram.send(GROUP, forum_topic_created={"name": "Holidays", "icon_color": 7322096})
     command = telegram.send_text(GROUP, f"/analyze@{telegram.bot['username']}", reply_to=message_id(topic))
     (answer,) = answers(telegram, command)
-    assert answer.text == replies.REPLY_TO_A_PHOTO
+    assert answer.text == replies.reply_to_a_photo(BOT)
 
 
 def test_a_gif_that_does_not_move_is_a_photo(telegram, person, astronaut):
@@ -319,7 +342,7 @@ def process(server: BotApi, kind: type[Application], handler, times: int = 1) ->
         url = f"http://127.0.0.1:{server.port}/bot"
         builder = ApplicationBuilder().application_class(kind).token(server.token).base_url(url).updater(None)
         async with builder.build() as application:
-            application.bot_data["late"] = {}
+            application.bot_data.update(late={}, places=asyncio.Semaphore())
             application.add_handler(MessageHandler(filters.TEXT, handler))
             application.add_error_handler(conversation.failed)
             update = Update.de_json(server.send_text(7, "hello"), application.bot)
@@ -476,7 +499,7 @@ def test_one_person_can_t_send_photos_without_end(telegram, person):
     assert send(person) == []  # told once
     assert send(person + 1) == [replies.REFUSALS[Reason.NOT_AN_IMAGE]]
     (answer,) = answers(telegram, telegram.send_text(person, "/help"))
-    assert answer.text == replies.help(20, live=True)
+    assert answer.text == replies.help(BOT, 20, live=True)
 
 
 @pytest.mark.parametrize("words", ["chat not found", "not enough rights to send text messages to the chat"])

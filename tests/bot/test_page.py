@@ -350,6 +350,18 @@ def test_answer_of_the_platform_in_front(page: Page, photo: Path) -> None:
     expect_astronaut(result)
 
 
+def test_limit_of_the_platform_in_front(page: Page, photo: Path) -> None:
+    """As nginx answers, whose own limit is a megabyte."""
+    error = {"status": 413, "content_type": "text/html", "body": "<h1>413 Request Entity Too Large</h1>"}
+    page.route("**/analyze", lambda route: route.fulfill(**error), times=1)
+    choose(page, photo)
+    result = page.locator(".result")
+    expect(result.locator(".status")).to_have_text(
+        "This file is too large for the server. Please choose a smaller one."
+    )
+    expect(result.get_by_role("button", name="Try again")).to_be_hidden()
+
+
 def test_photo_waits_for_the_models(page: Page, photo: Path) -> None:
     starting = {"status": 503, "json": {"status": "starting", "models_ready": False}}
     page.route("**/healthz", lambda route: route.fulfill(**starting), times=1)
@@ -469,6 +481,20 @@ def test_colours_are_plain(page: Page) -> None:
     assert not any("light-dark(" in sheet for sheet in sheets)
     light, dark = [re.findall(r"(--[\w-]+): .*(?:#|rgb)", sheet) for sheet in sheets[:2]]
     assert light == dark
+
+
+def test_rules_are_not_nested(page: Page) -> None:
+    """Browsers of before autumn 2023 leave out rules within rules."""
+    for name in ("page", "dark", "live"):
+        sheet = re.sub(r"/\*.*?\*/", "", page.request.get(f"/page/{name}.css").text(), flags=re.DOTALL)
+        around: list[str] = []
+        for before, brace in re.findall(r"([^{};]*)([{};])", sheet):
+            if brace == "{":
+                assert all(rule.startswith("@") for rule in around), (around, before)
+                around.append(before.strip())
+            elif brace == "}":
+                around.pop()
+        assert not around
 
 
 def test_security_policy_is_strict(browser: Browser, service) -> None:

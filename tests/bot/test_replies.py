@@ -4,6 +4,7 @@ from bot import replies
 from inference.errors import Reason
 from inference.faces import Age, BoundingBox, Emotion, Face, Gender, Keypoints
 from inference.people import Person
+from tests.botapi import BOT
 
 
 def face(years: float = 31.0) -> Face:
@@ -79,11 +80,11 @@ def test_words_on_videos_do_not_call_them_photos_or_images():
 
 
 def test_help_tells_how_long_a_video_may_be():
-    assert "of up to 45 seconds" in replies.help(45, live=False)
+    assert "of up to 45 seconds" in replies.help(BOT, 45, live=False)
 
 
 def test_one_second_is_not_told_as_several():
-    assert "of up to 1 second comes" in replies.help(1, live=False)
+    assert "of up to 1 second comes" in replies.help(BOT, 1, live=False)
     assert ": 1 second is the most" in replies.refusal(Reason.VIDEO_TOO_LONG, 1.2, is_file=False)
     assert replies.slow_down(0.3).endswith(" in 1 second.")
 
@@ -92,7 +93,7 @@ def test_texts_fit_telegram_s_limits():
     assert len(replies.DESCRIPTION) <= 512
     assert len(replies.SHORT_DESCRIPTION) <= 120
     assert all(len(text) <= 256 for text in replies.COMMANDS.values())
-    assert max(len(replies.help(60, live=True)), len(replies.privacy("x" * 200, live=True))) <= 4096
+    assert max(len(replies.help("x" * 32, 60, live=True)), len(replies.privacy("x" * 200, live=True))) <= 4096
 
 
 def test_privacy_names_the_operator():
@@ -104,7 +105,7 @@ def test_privacy_names_the_operator():
 def test_the_camera_is_offered_only_where_there_is_one(live):
     commands = [name for name, _ in replies.commands(live)]
     assert commands == [name for name in replies.COMMANDS if live or name != "live"]
-    for text in (replies.help(20, live), replies.privacy("@someone", live)):
+    for text in (replies.help(BOT, 20, live), replies.privacy("@someone", live)):
         assert [word in text for word in ("/live", "camera")] == [live, live]
         assert "\n\n\n" not in text
 

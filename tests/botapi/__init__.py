@@ -2,6 +2,6 @@
 
 from tests.botapi.limits import ApiError
 from tests.botapi.server import BotApi
-from tests.botapi.world import Action, Attempt, Media, Sent, Webhook
+from tests.botapi.world import BOT, Action, Attempt, Media, Sent, Webhook
 
-__all__ = ["Action", "ApiError", "Attempt", "BotApi", "Media", "Sent", "Webhook"]
+__all__ = ["BOT", "Action", "ApiError", "Attempt", "BotApi", "Media", "Sent", "Webhook"]

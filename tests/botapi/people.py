@@ -114,13 +114,18 @@ class People(World):
         return self.send(chat_id, user=user, video_note={"duration": duration, "length": 384} | stored)
 
     def send_animation(
-        self, chat_id: int, data: bytes, mime_type: str = "video/mp4", user: int | None = None
+        self,
+        chat_id: int,
+        data: bytes,
+        mime_type: str = "video/mp4",
+        user: int | None = None,
+        reply_to: int | None = None,
     ) -> Json:
         """A GIF, of which Telegram mostly makes an MP4, likewise; older programs see a document."""
         file = {"file_name": "smile.gif.mp4", "mime_type": mime_type}
         file |= self.store(data, "animations", ".mp4", mime_type, "smile.gif.mp4")
         animation = file | {"width": 512, "height": 512, "duration": 1}
-        return self.send(chat_id, user=user, animation=animation, document=file)
+        return self.send(chat_id, user=user, reply_to=reply_to, animation=animation, document=file)
 
     def send_voice(self, chat_id: int, data: bytes = b"voice", user: int | None = None) -> Json:
         """A voice message, likewise."""

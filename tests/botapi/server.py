@@ -17,7 +17,7 @@ from tests.botapi.delivery import Delivery
 from tests.botapi.limits import ApiError, too_many_requests
 from tests.botapi.methods import Methods, Parameters, Upload
 from tests.botapi.people import People
-from tests.botapi.world import TOKEN, Json
+from tests.botapi.world import BOT, TOKEN, Json
 
 T = TypeVar("T")
 Act = Callable[[Parameters], Awaitable[web.Response]]
@@ -64,7 +64,7 @@ class BotApi(People):
         privacy: bool = True,
         gateway: str | None = None,
         token: str = TOKEN,
-        username: str = "faces_test_bot",
+        username: str = BOT,
     ) -> None:
         super().__init__(token=token, username=username, privacy=privacy, rate_limits=rate_limits)
         self.port = 0

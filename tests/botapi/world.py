@@ -14,6 +14,7 @@ from tests.botapi.pictures import render
 Json = dict[str, Any]
 T = TypeVar("T")
 
+BOT = "faces_test_bot"  # username
 TOKEN = "7654321:AAEhBOweik6ad9r_QXMENQjcrGbqCr4K-bc"
 SUPERGROUPS = -(10**12)  # their ids are below it
 SERVICE = {"new_chat_members", "left_chat_member", "group_chat_created"}  # content of a group's own messages
@@ -149,6 +150,7 @@ class World:
         self.blocked: set[int] = set()
         self.messages: dict[tuple[int, int], Json] = {}
         self.files: dict[str, StoredFile] = {}
+        self.last_bots: dict[int, Json] = {}  # the last to speak, by chat
         self.closed = False
 
         self._update_ids = itertools.count(870_000_001)
@@ -222,6 +224,8 @@ class World:
             message["reply_to_message"] = {k: v for k, v in replied.items() if k != "reply_to_message"}
         message |= content
         self.messages[chat_id, message["message_id"]] = message
+        if sender["is_bot"]:
+            self.last_bots[chat_id] = sender
         return message
 
     def queue(self, kind: str, content: Json) -> Json:
@@ -235,7 +239,7 @@ class World:
 
     def _reaches(self, kind: str, message: Json) -> bool:
         """In a group, privacy mode keeps all but commands, replies and what the group itself tells from the
-        bot, even its mention."""
+        bot, even its mention; and commands that don't name it, where another bot was the last to speak."""
         if not self.privacy or kind != "message" or message["chat"]["type"] == "private":
             return True
         if not SERVICE.isdisjoint(message):
@@ -247,4 +251,6 @@ class World:
         if not any(entity["type"] == "bot_command" and entity["offset"] == 0 for entity in entities):
             return False
         _, _, addressee = words.split()[0].partition("@")
-        return addressee.lower() in ("", self.bot["username"].lower())
+        if not addressee:
+            return self.last_bots.get(message["chat"]["id"], self.bot) == self.bot
+        return addressee.lower() == self.bot["username"].lower()
