@@ -99,13 +99,13 @@ def run() -> tuple[str, list[Check]]:
     top = sum(highest.values())
     growth = at[PHOTOS] / at[EARLY] - 1
     rows = [
-        ["idle, models loaded", _mb(idle)],
-        ["highest under load", _mb(top)],
-        [f"around photo {EARLY}", _mb(at[EARLY])],
-        [f"around photo {PHOTOS}", _mb(at[PHOTOS])],
-        [f"idle again after {PHOTOS} photos", _mb(after)],
+        ["idle, models loaded", megabytes(idle)],
+        ["highest under load", megabytes(top)],
+        [f"around photo {EARLY}", megabytes(at[EARLY])],
+        [f"around photo {PHOTOS}", megabytes(at[PHOTOS])],
+        [f"idle again after {PHOTOS} photos", megabytes(after)],
     ]
-    rows += [[f"of the highest, {name}", _mb(size)] for name, size in highest.items()]
+    rows += [[f"of the highest, {name}", megabytes(size)] for name, size in highest.items()]
     text = [
         f"Anonymous memory of all its processes, {PHOTOS} mixed photos through the webhook, {IN_FLIGHT} in "
         f"flight, looked at every {SAMPLE_SECONDS} s.",
@@ -113,12 +113,12 @@ def run() -> tuple[str, list[Check]]:
     ]
     checks = [
         Check(f"growth from photo {EARLY} to {PHOTOS}", f"{100 * growth:+.1f} %", "under 5 %", growth < 0.05),
-        Check("highest anonymous memory", f"{_mb(top)} MB", "under 512 MB", top < LIMIT),
+        Check("highest anonymous memory", f"{megabytes(top)} MB", "under 512 MB", top < LIMIT),
     ]
     if cgroup:
         text.append(
-            f"In a memory cgroup of {_mb(LIMIT)} MB, which counts file pages too and takes them back when it "
-            f"is full: peak {_mb(peak)} MB, {kills} processes killed."
+            f"In a memory cgroup of {megabytes(LIMIT)} MB, which counts file pages too and takes them back "
+            f"when it is full: peak {megabytes(peak)} MB, {kills} processes killed."
         )
         checks.append(Check("killed in a cgroup of 512 MB", str(kills), "0", kills == 0))
     else:
@@ -191,5 +191,6 @@ def _cgroup() -> Iterator[Cgroup | None]:
         cgroup.remove()
 
 
-def _mb(size: float) -> int:
+def megabytes(size: float) -> int:
+    """Of 2**20 bytes, as a dyno's 512 are."""
     return round(size / 2**20)

@@ -23,7 +23,7 @@ import httpx
 import numpy as np
 import skimage.data
 
-from benchmarks.memory import anonymous
+from benchmarks.memory import anonymous, megabytes
 from benchmarks.report import machine, table
 from tests.botapi import Attempt
 from tests.botapi.world import Json
@@ -307,7 +307,7 @@ def report(fleet: Fleet, record: Record, minutes: float) -> str:
         "/healthz unanswered": record.silent,
         "tracebacks in the logs": log.count("Traceback"),
         "memory of the first dyno at start, quarters and end, MB": " / ".join(
-            f"{used / 1e6:.0f}" for used in record.memory
+            f"{megabytes(used)}" for used in record.memory
         ),
     }
     sent = ", ".join(f"{count} {name}" for name, count in record.sent.most_common())

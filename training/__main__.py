@@ -446,10 +446,11 @@ def _parser() -> argparse.ArgumentParser:
     for name in SHIPPED:
         command = commands.add_parser(name, help=f"fit the {name} network, or go on fitting it")
         _add_places(command, "data", "weights", "runs")
-        command.add_argument("--epochs", type=_at_least(1), help="default: the task's own")
-        command.add_argument("--augmentation", choices=LEVELS, help="default: the task's own")
-        command.add_argument("--side", type=_at_least(1), help="of the crop, pixels; default: the task's own")
-        text = "power by which rare emotions, or bands of ages, weigh more; default: the task's own"
+        own = "default: the task's own, as fits before it in any case have"
+        command.add_argument("--epochs", type=_at_least(1), help=f"of the last fit; {own}")
+        command.add_argument("--augmentation", choices=LEVELS, help=f"in the last fit; {own}")
+        command.add_argument("--side", type=_at_least(1), help=f"of its crop, pixels; {own}")
+        text = f"power by which rare emotions, or bands of ages, weigh more in it; {own}"
         command.add_argument("--rarity", type=_at_least(0, float), help=text)
         command.add_argument("--clean", help=CLEAN)
         command.add_argument("--start", type=Path, help="folder of models to go on from")

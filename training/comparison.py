@@ -48,7 +48,9 @@ def compare(recipe: Recipe, networks: Sequence[str], data: Path, folder: Path, w
             diverged.append(network)
             continue
         told = _told(record) | _usual(recipe, network) | {"pictures": record["pictures"]}
-        rows = {key: row for key, row in rows.items() if row["pictures"] == told["pictures"]}
+        if other := [key for key, row in rows.items() if row["pictures"] != told["pictures"]]:
+            print(f"no longer compared, as fitted to other pictures than {network}: {', '.join(other)}")
+        rows = {key: row for key, row in rows.items() if key not in other}
         rows[network] = told
         comparison[recipe.task] = made | {"networks": rows}
         write_figures("comparison", comparison, weights)

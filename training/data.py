@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from inference.alignment import default_points, points
 from inference.faces import EMOTIONS
 from training.duplicates import groups, near_copies, pixel_digest
+from training.files import whole
 from training.networks import AGES
 
 CACHE = Path("runs")  # landmarks found once are kept here; never committed
@@ -508,11 +508,8 @@ def slug(name: str) -> str:
 
 
 def _save(path: Path, known: dict[str, np.ndarray]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")  # a stopped save harms nothing that was saved before
-    with part.open("wb") as file:
-        np.savez(file, digests=list(known), landmarks=np.stack(list(known.values())))
-    part.replace(path)
+    with whole(path) as part:
+        np.savez(part, digests=list(known), landmarks=np.stack(list(known.values())))
 
 
 def _locate_all(images: Sequence[np.ndarray], title: str, photos: bool) -> Iterable[np.ndarray]:

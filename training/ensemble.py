@@ -9,6 +9,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from training.experiment import SMALLEST, Recipe, Voter, divided, measure, read_record, task_of, vote
+from training.files import whole
 from training.fitting import claim
 from training.tasks import NETWORK_OF, TASKS
 
@@ -40,7 +41,7 @@ def ensemble(task: str, names: list[str], data: Path, runs: Path, folder: Path) 
     voters = [Voter(runs / name) for name in names]
     claim(folder, {"members": members})
     said = [[voter.of_faces(part) for voter in voters] for part in (held_out, valid)]
-    targets = TASKS[NETWORK_OF[task]].target_of[task](held_out[0].labels)
+    targets = TASKS[NETWORK_OF[task]].target_of[task](held_out[0].labels)  # emotion's are shares of votes
     weights = voting_weights(np.stack(said[0]), targets).round(4).tolist()
     votes = [vote(task, weights, answers) for answers in said]
     record = {
@@ -48,7 +49,8 @@ def ensemble(task: str, names: list[str], data: Path, runs: Path, folder: Path) 
         "members": dict(zip(members, weights)),
         **measure(recipes[0], (votes[0], held_out[0].labels), (votes[1], valid[0].labels)),
     }
-    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
+    with whole(folder / "record.json") as part:
+        part.write_text(json.dumps(record, indent=1) + "\n")
     return record
 
 

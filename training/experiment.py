@@ -18,6 +18,7 @@ from training.augmentation import LEVELS
 from training.baselines import BACKBONES, BASELINES, SMALLEST_SIDE, transfer
 from training.data import Faces, clean, dataset, locate, soften
 from training.evaluation import CALIBRATE, REPORT
+from training.files import whole
 from training.fitting import WEIGHT_DECAY, Crops, Taught, check_average, claim, digest, fit
 from training.networks import AGES, grow, normalize, precision, residual
 from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, class_weights, kinds
@@ -130,8 +131,8 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
 
     Raises:
         FileNotFoundError: there is no such data, clean list, teacher or file of weights.
-        ValueError: the folder holds a fit of another recipe or to other faces, or the data set or the teacher
-            can't teach the task.
+        ValueError: the folder holds a fit of another recipe, or an unfinished one to other faces, or the data
+            set or the teacher can't teach the task.
         FloatingPointError: the loss is infinite or not a number.
     """
     start = time.monotonic()
@@ -196,7 +197,8 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
         "seconds": round(time.monotonic() - start),
         **measure(recipe, *((answers(serving, task, part), part[0].labels) for part in (held_out, valid))),
     }
-    (folder / "record.json").write_text(json.dumps(record, indent=1) + "\n")
+    with whole(folder / "record.json") as part:
+        part.write_text(json.dumps(record, indent=1) + "\n")
     shutil.rmtree(folder / "checkpoint")  # ten times as large as the model, and of no more use
     return record
 
@@ -264,7 +266,11 @@ def read_record(folder: Path) -> dict:
 
 
 class Voter:
-    """A finished fit or ensemble, which says how probable each output is, at its temperature."""
+    """A finished fit or ensemble, which says how probable each output is.
+
+    Not at its temperature, which makes the answer as sure as it is right: it is to be mixed with, or judged
+    by, what was learnt without one, such as shares of votes.
+    """
 
     def __init__(self, folder: Path) -> None:
         """
@@ -273,7 +279,7 @@ class Voter:
         """
         record = read_record(folder)
         recipe = Recipe(**record["recipe"])
-        self._name, self._temperature = recipe.task, record["calibration"].get("temperature", 1.0)
+        self._name = recipe.task
         self._members = [(Voter(folder / name), share) for name, share in record.get("members", {}).items()]
         if not self._members:
             self._network = keras.saving.load_model(folder / "model.keras", compile=False)
@@ -296,12 +302,12 @@ class Voter:
             logits = vote(self._name, [share for _, share in self._members], said)
         else:
             logits = logits_of(self._network, self._task)
-        return probabilities(self._name, logits, self._temperature)
+        return probabilities(self._name, logits)
 
 
-def probabilities(name: str, logits: np.ndarray, temperature: float = 1.0) -> np.ndarray:
+def probabilities(name: str, logits: np.ndarray) -> np.ndarray:
     """(n, classes) for emotion, (n, 1) of a woman for gender, (n, 117) years for age; float64."""
-    return (sigmoid if name == "gender" else softmax)(logits, temperature)
+    return (sigmoid if name == "gender" else softmax)(logits)
 
 
 def restyle(crops: np.ndarray, task: Task) -> np.ndarray:

@@ -17,6 +17,7 @@ import numpy as np
 from inference.alignment import align, grey, standardize
 from training.augmentation import LEVELS, cover, disturb, jitter_template
 from training.data import Faces
+from training.files import whole
 
 BATCH = 64  # faces
 WARM_UP = 0.1  # of all steps
@@ -255,15 +256,8 @@ class _Checkpoint(keras.callbacks.Callback):
         self._path = path
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        _save(self.model, self._path)
-
-
-def _save(model: keras.Model, path: Path) -> None:
-    """Whole or not at all, as a fit may be killed while it writes."""
-    path.parent.mkdir(exist_ok=True)
-    part = path.with_name("part.weights.h5")
-    model.save_weights(part)
-    part.replace(path)
+        with whole(self._path) as part:
+            self.model.save_weights(part)
 
 
 class _Plateau(keras.callbacks.Callback):
@@ -297,7 +291,8 @@ class _StopEarly(keras.callbacks.Callback):
         losses = _losses(self._log, before=epochs)
         waited = len(losses) - 1 - losses.index(min(losses))
         if waited == 0:
-            _save(model, self._best)
+            with whole(self._best) as part:
+                model.save_weights(part)
         return waited >= self._patience
 
 

@@ -34,6 +34,7 @@ from training.experiment import (
     taken,
     task_of,
 )
+from training.files import whole
 from training.fitting import claim, fit
 from training.networks import precision
 from training.sheets import write_sheet
@@ -312,7 +313,8 @@ def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: 
                 path,
                 task.peak_rate,
             )
-            np.save(path / "logits.npy", answers(network, task, part))
+            with whole(path / "logits.npy") as file:
+                np.save(file, answers(network, task, part))
         told = probabilities(name, np.load(path / "logits.npy"))
         if name == "gender":
             told = np.hstack([1 - told, told])

@@ -22,6 +22,7 @@ from training import experiment
 from training.duplicates import folds, groups, near_copies
 from training.experiment import Located
 from training.export import model_of, record_of, serving_copy, task_of
+from training.files import whole
 from training.fitting import claim, fit
 from training.networks import precision, residual
 from training.tasks import PRECISIONS, TASKS, Task
@@ -88,7 +89,8 @@ def teach(
         logits = experiment.logits(network, task, experiment.taken(faces, unseen))
         for head in task.heads:
             said[head][unseen] = experiment.probabilities(head, logits[head])
-    np.savez(folder / "said.npz", names=faces[0].names, **said)
+    with whole(folder / "said.npz") as part:
+        np.savez(part, names=faces[0].names, **said)
 
 
 def taught(task: Task, faces: Located, folders: Sequence[Path], share: float) -> dict[str, np.ndarray]:

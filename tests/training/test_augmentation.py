@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from inference.alignment import TEMPLATE
+from training import augmentation
 from training.augmentation import FEWEST_PIXELS, LEVELS, cover, disturb, jitter_template
 
 
@@ -121,6 +122,63 @@ def test_the_seed_decides(level):
     np.testing.assert_array_equal(draw(1)[1], draw(1)[1])
     assert not np.array_equal(draw(1)[0], draw(2)[0])
     assert not np.array_equal(draw(1)[1], draw(2)[1])
+
+
+def test_faces_turn_grow_and_shift_as_much_as_told():
+    rng = np.random.default_rng(0)
+    plain = TEMPLATE @ (1, 1j)
+    spreads = {}
+    for name, spread in (("rotation", 7), ("scale", 0.08), ("shift", 0.04), ("landmarks", 0.01)):
+        level = replace(LEVELS["none"], **{name: spread})
+        moved = np.stack([jitter_template(rng, level) for _ in range(1000)]) @ (1, 1j)
+        spokes = moved - moved.mean(axis=1, keepdims=True), plain - plain.mean()
+        turns = (spokes[0] @ spokes[1].conj()) / np.vdot(spokes[1], spokes[1]).real
+        alone = spokes[0] - turns[:, None] * spokes[1]
+        spreads[name] = {
+            "rotation": np.rad2deg(np.angle(turns)).std(),
+            "scale": np.log(np.abs(turns)).std(),
+            "shift": (moved.mean(axis=1) - 0.5).real.std(),
+            "landmarks": np.sqrt(np.mean(alone.real**2)),
+        }
+    assert spreads["rotation"]["rotation"] == pytest.approx(7, rel=0.1)
+    assert spreads["rotation"]["scale"] < 1e-6
+    assert spreads["scale"]["scale"] == pytest.approx(0.08, rel=0.1)
+    assert spreads["scale"]["rotation"] < 1e-6
+    assert spreads["shift"]["shift"] == pytest.approx(0.04, rel=0.1)
+    assert spreads["landmarks"]["landmarks"] == pytest.approx(0.01, rel=0.3)  # less what turns and scales
+
+
+@pytest.mark.parametrize(
+    ("damage", "field"), [("_add_noise", "chance"), ("_compress", "chance"), ("_cut_out", "cutout")]
+)
+def test_damage_comes_as_often_as_told(monkeypatch, damage, field):
+    done = []
+    monkeypatch.setattr(augmentation, damage, lambda crop, rng: done.append(crop) or crop)
+    rng, crop = np.random.default_rng(0), _crop(3)
+    for _ in range(500):
+        disturb(crop, rng, replace(LEVELS["none"], **{field: 0.3}))
+    assert len(done) == pytest.approx(150, abs=35)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_damage_does_what_it_is_called(channels):
+    rng = np.random.default_rng(0)
+    flat = np.full(_crop(channels).shape, 120, np.uint8)
+    noise = np.array([augmentation._add_noise(flat, rng).astype(float).std() for _ in range(100)])
+    assert 3 < noise.min() < 4.5
+    assert 10.5 < noise.max() < 12.5
+    edge = flat.copy()
+    edge[:, 20:] = 200
+    for _ in range(20):
+        rings = augmentation._compress(edge, rng).astype(int) - edge
+        assert 0 < np.ptp(rings[:, 16:24]) < 60  # in the blocks that the edge is in
+        assert np.ptp(rings[:, 32:]) <= 1
+    for _ in range(20):
+        other = augmentation._cut_out(edge, rng).reshape(48, 48, -1)[..., 0]
+        rows, columns = np.nonzero(other == int(edge.mean()))
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert (height, len(rows)) == (width, height * width)
+        assert 7 <= height <= 19
 
 
 def test_levels_grow_and_keep_the_face_in_the_crop():

@@ -23,7 +23,6 @@ from training.comparison import compare
 from training.data import FERPLUS_COLUMNS, NOWHERE, read_ferplus, read_utkface
 from training.ensemble import ensemble, voting_weights
 from training.experiment import (
-    SMALLEST,
     Recipe,
     Voter,
     answers,
@@ -187,25 +186,31 @@ def test_a_member_that_knows_nothing_spoils_no_vote(place, members):
     assert record["valid"]["accuracy"]["share"] >= alone - 0.01
 
 
-def test_an_ensemble_answers_at_its_own_temperature(place, members):
+def test_an_ensemble_says_what_its_members_do_by_their_weights(place, members):
     runs, folder = place / "runs", place / "runs" / "deep" / "both"
     record = ensemble("emotion", members, place / "data", runs, folder)
-    record["calibration"]["temperature"] = 2.0
-    (folder / "record.json").write_text(json.dumps(record))
     valid = read(task_of(Recipe("emotion")), "valid", place / "data")
     said = [Voter(runs / name).of_faces(valid) for name in members]
     mean = np.tensordot(list(record["members"].values()), said, 1)
-    flattened = np.sqrt(np.maximum(mean, SMALLEST))
-    expected = flattened / flattened.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(Voter(folder).of_faces(valid), expected, atol=1e-4)
+    np.testing.assert_allclose(Voter(folder).of_faces(valid), mean, atol=1e-4)
 
 
-def test_a_teacher_says_of_crops_what_its_network_does_at_its_temperature(place, members):
+def test_a_teacher_says_of_crops_what_its_network_learnt_to(place, members):
+    """Shares of votes, not how sure the most voted one is: that is for people to be told."""
     folder, task = place / "runs" / members[0], task_of(Recipe("emotion", **SMALL))
     inputs, *_ = crops(task, read(task, "valid", place / "data"), augmentation="high")[0]
     logits = keras.saving.load_model(folder / "model.keras").predict_on_batch(inputs)
-    expected = softmax(logits, read_record(folder)["calibration"]["temperature"])
-    np.testing.assert_allclose(Voter(folder).of_crops(inputs), expected, atol=1e-5)
+    np.testing.assert_allclose(Voter(folder).of_crops(inputs), softmax(logits), atol=1e-5)
+
+
+def test_a_member_that_only_errs_more_has_no_vote():
+    """Voters' shares are soft, and so are the answers that are judged by them."""
+    rng = np.random.default_rng(0)
+    shares = softmax(rng.normal(0, 2, (2000, 7)))
+    votes = rng.multinomial(10, shares) / 10
+    noisy = np.log(shares) + rng.normal(0, 1.5, shares.shape)
+    known, lost = voting_weights(np.stack([shares, softmax(noisy)]), votes)
+    assert (known, lost) == pytest.approx((1, 0), abs=0.02)
 
 
 def test_a_teacher_sees_crops_of_other_sizes_and_colors_as_its_own(place, members):
@@ -400,7 +405,7 @@ def test_networks_are_compared_alike_and_once(place, monkeypatch):
 
 
 @pytest.mark.parametrize("other", ["pictures", "side"])
-def test_what_was_fitted_to_other_pictures_or_crops_is_not_compared(place, monkeypatch, other):
+def test_what_was_fitted_to_other_pictures_or_crops_is_not_compared(place, capsys, other):
     recipe = Recipe("gender", **SMALL | {"epochs": 1})
     weights, runs = place / f"other-{other}", place / "runs" / f"other-{other}"
     compare(recipe, ["two_conv_age"], place / "data", runs, weights)
@@ -410,8 +415,11 @@ def test_what_was_fitted_to_other_pictures_or_crops_is_not_compared(place, monke
     assert len(read_figures("comparison", weights)["gender"]["networks"]) == 2
     table["gender"]["networks"]["two_conv_age"] = row | {other: {} if other == "pictures" else 24}
     write_figures("comparison", table, weights)
+    capsys.readouterr()
     compare(recipe, ["lenet"], place / "data", runs, weights)
     assert list(read_figures("comparison", weights)["gender"]["networks"]) == ["lenet"]
+    told = "no longer compared, as fitted to other pictures than lenet: two_conv_age"
+    assert (told in capsys.readouterr().out) == (other == "pictures")
 
 
 def test_photos_without_a_face_are_neither_fitted_to_nor_measured_on(tmp_path, monkeypatch, capsys):

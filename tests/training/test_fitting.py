@@ -302,6 +302,20 @@ def test_the_rate_rises_to_its_peak_and_falls(make_faces, tmp_path):
     assert rates[top:] == sorted(rates[top:], reverse=True)
 
 
+def test_kernels_decay_with_the_rate_and_nothing_else_does(make_faces, tmp_path):
+    network, crops = _network(), _crops(make_faces)
+    network.layers[-1].bias.assign([1.0])
+    before = network.layers[-1].kernel.numpy()
+    nothing = lambda truth, answer: 0 * keras.ops.mean(answer, axis=-1)  # noqa: E731
+    fit(network, crops, None, {"age": nothing}, {}, EPOCHS, tmp_path, PEAK_RATE, weight_decay=20)
+    rates = fitting._one_cycle(PEAK_RATE, EPOCHS * STEPS)
+    left = np.prod([1 - 20 * float(rates(step)) for step in range(EPOCHS * STEPS)])
+    assert 0.1 < left < 0.9
+    assert network.layers[-1].kernel.numpy() == pytest.approx(left * before, rel=1e-4)
+    assert network.layers[-1].bias.numpy() == 1
+    assert (network.layers[-2].gamma.numpy() == 1).all()
+
+
 def test_rare_faces_are_drawn_more_often(make_faces):
     draw = np.where(np.arange(COUNT) < 20, 9.0, 1.0)
     crops = _crops(make_faces, draw=draw)

@@ -36,6 +36,21 @@ def test_age_loss_prefers_the_nearer_answer():
     assert right < near < far
 
 
+def test_age_loss_is_cross_entropy_and_a_tenth_of_the_years():
+    truth, answer = age_distributions(np.array([40.0])), age_distributions(np.array([46.0]))
+    entropy = -(truth * np.log(answer + 1e-30)).sum()
+    loss = np.array(age_loss(truth, np.log(answer + 1e-30)))
+    assert loss == pytest.approx([entropy + 0.1 * 6], rel=1e-3)
+
+
+def test_genders_are_learnt_with_a_doubt_of_one_in_a_hundred():
+    """Labels are wrong at times, and a network that is surer than they are right errs on the rest."""
+    loss = TASKS["traits"].losses["gender"]
+    sure = np.log(np.array([0.9, 0.99, 0.999]) / np.array([0.1, 0.01, 0.001]))
+    losses = [float(loss(np.ones((1, 1)), np.array([[logit]]))) for logit in sure]
+    assert min(losses) == losses[1]
+
+
 def test_rare_emotions_weigh_more_and_the_mean_weight_is_one():
     votes = np.repeat(np.eye(len(EMOTIONS), dtype=np.float32), (40, 2, 10, 100, 50, 30, 100), axis=0)
     weights = TASKS["emotion"].weights({"votes": votes})

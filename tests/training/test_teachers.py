@@ -1,6 +1,7 @@
 """Teachers, on pictures that are learnt in seconds: none of them has seen what it tells of."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,23 @@ def test_teachers_of_age_and_gender_tell_both_and_are_made_once(make_faces, tmp_
     assert described(tmp_path) == {"epochs": 1, "augmentation": "none", "seed": 0}
     with pytest.raises(ValueError, match="epochs 1, not 2"):
         teach("traits", located, 2, "none", 0, tmp_path)
+
+
+def test_teachers_that_were_killed_while_they_spoke_speak_again(make_faces, tmp_path, monkeypatch):
+    located = make_faces(64, 0)
+
+    def begin(path, **said):
+        Path(path).write_bytes(b"half of what they s")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(np, "savez", begin)
+        with pytest.raises(KeyboardInterrupt):
+            teach("traits", located, 1, "none", 0, tmp_path)
+    with pytest.raises(FileNotFoundError, match="no finished teachers"):
+        taught(TASKS["traits"], located, [tmp_path], 0.5)
+    teach("traits", located, 1, "none", 0, tmp_path)
+    assert taught(TASKS["traits"], located, [tmp_path], 0.5)["gender"].shape == (64, 1)
 
 
 def _write_said(folder, names, **said):
