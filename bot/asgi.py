@@ -216,6 +216,8 @@ async def watch(app: Starlette) -> None:
         if info.last_error_date and info.last_error_date > told:
             told = info.last_error_date
             log.warning("Telegram could not deliver an update: %s", info.last_error_message)
+        if state.telegram_status == "refused":
+            log.info("Telegram accepts TELEGRAM_BOT_TOKEN again")
         status = "connected" if info.url == state.settings.webhook else "elsewhere"
         if status == "elsewhere" and state.telegram_status != status:
             log.error("Telegram sends updates elsewhere; a restart of this service brings them back")

@@ -77,9 +77,7 @@ VIDEO_COST = 5  # photos that a video counts as, against the limits
 UNKNOWN = "application/octet-stream"  # the MIME type of files whose kind the sender does not know
 FILM_NAME = "faces.mp4"
 GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process, or to have come too late
-WAITING = (
-    10_000  # updates fetched by polling that may wait for their turn; who is at work has a place besides
-)
+WAITING = 10_000  # updates fetched by polling that may wait for their turn or for a place
 TRIES = 10  # of an update that is never done in time; the models are loaded within six
 LARGE_BYTES = 2_000_000
 LARGE_FILES = 4  # at once in memory; others wait before they are fetched
@@ -250,7 +248,7 @@ class Polled(Redelivered):
     """An application that fetches its updates: Telegram sends none again, so they are tried again here.
 
     Those of one chat are worked on one after the other, as Telegram itself does where it sends them; those
-    that wait for their turn take no place of those at work. Once it stops, nothing is waited for any more.
+    that wait for their turn take no place of those at work. Once it stops, no work is begun any more.
     """
 
     work_seconds = None
@@ -274,28 +272,25 @@ class Polled(Redelivered):
     async def process_update(self, update: object) -> None:
         chat = update.effective_chat
         async with self._turns.setdefault(chat.id if chat else None, asyncio.Lock()):
-            if self._stopping.is_set():
-                await self._let_go(update)
-            else:
-                await self._try(update)
+            await self._try(update)
 
     async def _try(self, update: object) -> None:
-        for seconds in RETRY_SECONDS:
-            try:
-                return await self._work(update)
-            except RetryAfter as error:
-                await self._wait(error.retry_after.total_seconds())
-            except (TelegramError, TimeoutError):
-                await self._wait(seconds)
-        try:
-            return await self._work(update)
-        except (TelegramError, TimeoutError) as error:
-            log.error("update %s was given up: %s", update.update_id, error)
-            await self._let_go(update)
-
-    async def _work(self, update: object) -> None:
-        async with self.bot_data["places"]:
-            await super().process_update(update)
+        for seconds in (*RETRY_SECONDS, 0):
+            async with self.bot_data["places"]:
+                if self._stopping.is_set():
+                    if update.effective_chat and update.effective_chat.type == Chat.PRIVATE:
+                        await self._let_go(update)  # in groups most of what waits is not for the bot
+                    return
+                try:
+                    await super().process_update(update)
+                except (TelegramError, TimeoutError) as failure:
+                    error = failure
+                else:
+                    return
+            flooded = isinstance(error, RetryAfter)
+            await self._wait(error.retry_after.total_seconds() if flooded else seconds)
+        log.error("update %s was given up: %s", update.update_id, error)
+        await self._let_go(update)
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -147,8 +147,8 @@ def help(username: str, video_seconds: float, live: bool) -> str:
         f"{camera}"
         "An answer such as\n"
         "1. happy 93 %, woman 98 %, about 31 (26-37)\n"
-        "reads: face 1, counted from the left; 93 % sure that it looks happy; 98 % sure that it is a woman; "
-        "about 31 years old, and between 26 and 37 in four cases of five.\n\n"
+        "reads: face 1, counted from the left and the top; 93 % sure that it looks happy; 98 % sure that it "
+        "is a woman; about 31 years old, and between 26 and 37 in four cases of five.\n\n"
         "I tell how a face looks in this one photo, not what somebody feels or who somebody is, and I am "
         "often wrong: with small children, and with faces in the dark, covered, turned away or tiny. "
         "Don't use my answers to decide anything about anybody."
@@ -226,7 +226,8 @@ def summary(faces: list[Face]) -> str:
     """How many faces, in one sentence."""
     if not faces:
         return NO_FACE
-    return "Found 1 face." if len(faces) == 1 else f"Found {len(faces)} faces, counted from the left."
+    several = f"Found {len(faces)} faces, counted from the left and the top."
+    return "Found 1 face." if len(faces) == 1 else several
 
 
 def captions(faces: list[Face]) -> list[str]:

@@ -40,7 +40,10 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error("--csv goes with --video")
     photos = list(_photos(options.paths, options.output))
     if not photos:
-        parser.error("there are no files in what you named")
+        none = (
+            "there are no files in what you named" if options.paths else "name photos or folders, or --video"
+        )
+        parser.error(none)
     if options.output:
         _check_folder(parser, options.output, photos)
 
@@ -69,7 +72,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m inference", description="Find faces; tell emotion, gender and age."
     )
-    parser.add_argument("paths", nargs="*", type=_path, metavar="PHOTO_OR_FOLDER")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=_path,
+        metavar="PHOTO_OR_FOLDER",
+        help="to analyze; of a folder all files below it",
+    )
     parser.add_argument(
         "--json", action="store_true", help="print one JSON object a photo, each on its own line"
     )
@@ -81,9 +90,16 @@ def _parser() -> argparse.ArgumentParser:
         help="write the annotated photos into this folder, as JPEG; or the annotated video as this MP4",
     )
     parser.add_argument(
-        "--video", metavar="FILE_OR_CAMERA", help="analyze a video, or what the camera of this number sees"
+        "--video",
+        metavar="FILE_OR_CAMERA",
+        help="analyze a video, or what the camera of this number sees until Ctrl-C",
     )
-    parser.add_argument("--csv", type=_path, metavar="FILE", help="write what is read from each face of it")
+    parser.add_argument(
+        "--csv",
+        type=_path,
+        metavar="FILE",
+        help="of a video, write a row for each face each time that it is read",
+    )
     return parser
 
 
@@ -218,7 +234,7 @@ def _record(options: argparse.Namespace) -> tuple[Census, float]:
 
     camera = options.video.isdecimal()
     source = Camera(int(options.video)) if camera else Reader(Path(options.video))
-    analyzer, census, seconds = FaceAnalyzer(), Census(), 0.0
+    analyzer, census, spots, seconds = FaceAnalyzer(), Census(), {}, 0.0
     with ExitStack() as stack:
         writer = table = None
         if options.output:
@@ -228,7 +244,7 @@ def _record(options: argparse.Namespace) -> tuple[Census, float]:
         try:
             for shot in follow(source.frames(writer and writer.hear), analyzer, Pace(), lambda stage: None):
                 if writer:
-                    writer.show(annotate(shot), shot.seconds)
+                    writer.show(annotate(shot, spots), shot.seconds)
                 if shot.seen:
                     census.note(shot.tracks, shot.seconds)
                 if options.csv and table is None:  # not before there is something to write

@@ -32,7 +32,7 @@ class FaceAnalyzer:
             image: (height, width, 3) uint8 RGB.
 
         Returns:
-            Faces left to right, in pixels of `image`.
+            Faces in reading order, in pixels of `image`.
         """
         return self.read(image, self.detect(image))
 
@@ -43,7 +43,7 @@ class FaceAnalyzer:
         return self.read(image, self._detector.detect(image, smallest), mirrored=False)
 
     def detect(self, image: np.ndarray) -> list[Detection]:
-        """The first half of `analyze`: where the faces are, left to right.
+        """The first half of `analyze`: where the faces are, in reading order.
 
         Where none is found, the photo may be all face, or lie on its side or its head. In one that lies, some
         may be taken for upright faces, too, but not surely.

@@ -13,7 +13,7 @@ import joblib
 import lz4.frame
 import numpy as np
 
-from inference.faces import BoundingBox, Detection, Keypoints
+from inference.faces import BoundingBox, Detection, Keypoints, in_reading_order
 from inference.runtime import in_batches, tf  # before mtcnn, which imports it too
 
 from mtcnn.network.onet import ONet  # isort: skip
@@ -66,7 +66,7 @@ class Detector:
             min_face: side of the smallest face that is looked for, pixels of the working photo.
 
         Returns:
-            Detections in pixels of `image`, ordered left to right by the middle of their boxes.
+            Detections in pixels of `image`, in reading order.
         """
         working = _shrink(image, WORKING_SIDE)
         return _detections(*self._find(working, min_face), working, image)
@@ -386,8 +386,8 @@ def _square(boxes: np.ndarray) -> np.ndarray:
 def _detections(
     boxes: np.ndarray, scores: np.ndarray, points: np.ndarray, working: np.ndarray, image: np.ndarray
 ) -> list[Detection]:
-    """Boxes (n, 4), scores (n,) and landmarks (n, 5, 2) of a shrunk photo -> detections in `image`, left to
-    right."""
+    """Boxes (n, 4), scores (n,) and landmarks (n, 5, 2) of a shrunk photo -> detections in `image`, in
+    reading order."""
     height, width = image.shape[:2]
     factor = np.array([working.shape[1] / width, working.shape[0] / height], np.float32)
     corners = np.clip(boxes.reshape(-1, 2, 2) / factor, 0, (width, height))
@@ -395,4 +395,4 @@ def _detections(
     for ((x1, y1), (x2, y2)), score, landmarks in zip(corners.tolist(), scores, (points / factor).tolist()):
         keypoints = Keypoints(*map(tuple, landmarks))
         faces.append(Detection(BoundingBox(x1, y1, x2 - x1, y2 - y1), float(score), keypoints))
-    return sorted(faces, key=lambda face: face.box.center)
+    return in_reading_order(faces)

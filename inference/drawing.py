@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import pairwise, product
 from math import ceil, dist, floor, inf, sqrt
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -32,8 +33,10 @@ CLEAR = (0, 0, 0, 0)
 
 # Shares of the photo's scale, which is the square root of its area, and of the face's shorter side.
 LINE_OF_PHOTO, LINE_OF_FACE = 0.004, 0.08
-TEXT_OF_PHOTO, TEXT_OF_FACE = 0.024, 0.28
-TEXT_STEPS = (1.0, 0.8, 0.64)  # how far a number shrinks to find room
+TEXT_OF_PHOTO, TEXT_OF_FACE = 0.03, 0.28
+TEXT_STEPS = (1.0, 0.8, 0.64, 0.51)  # how far a number shrinks to find room
+DESCRIPTION_STEPS = 2  # of those, how many more than a number may take
+NUMBER = 2  # which of _texts is the number alone
 NOWHERE = -(2**30)  # where a rectangle crosses none
 SMALLEST_TEXT = 9  # pixels; smaller digits are not legible
 # Shares of the text size; the padding is on the left and on the right.
@@ -41,8 +44,22 @@ LABEL_HEIGHT, LABEL_PADDING, TEXT_STROKE = 1.4, 0.4, 1 / 80
 NUMBER_ROOM, DESCRIPTION_ROOM = 0.1, 0.5  # kept clear around a label, so that a crowd gets numbers only
 FEATURE_REACH = 0.1  # of the box; how far eyes and lips reach beyond their keypoints
 SLIDES = 9  # tried along each side of a box
+SPOTS = 4 * (3 + SLIDES)  # around a box
 SUPERSAMPLING = 4
 JPEG_QUALITY = 90
+
+
+class Spot(NamedTuple):
+    """Where a label stands beside its face.
+
+    words: which of _texts it has.
+    step: which of _text_sizes it has.
+    row: which of _beside's rectangles it takes.
+    """
+
+    words: int
+    step: int
+    row: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +71,19 @@ class Label:
     rectangle: Rectangle
 
 
-def draw(image: np.ndarray, faces: list[Face], numbers: Sequence[int] | None = None) -> np.ndarray:
+def draw(
+    image: np.ndarray,
+    faces: list[Face],
+    numbers: Sequence[int] | None = None,
+    spots: dict[int, Spot] | None = None,
+) -> np.ndarray:
     """Draw a box around every face, and beside it its number and, where there is room, how it looks.
 
     Args:
         image: (height, width, 3) uint8 RGB; left as it is.
         faces: numbered from 1 in this order, unless there are `numbers`.
         numbers: of the faces, from 1, where they are followed through a video; each keeps its colour.
+        spots: of `place`.
 
     Returns:
         (height, width, 3) uint8 RGB, a new array.
@@ -71,7 +94,7 @@ def draw(image: np.ndarray, faces: list[Face], numbers: Sequence[int] | None = N
     for face, colour in zip(faces, colours, strict=True):
         line, halo = _strokes(face.box, width, height)
         _panel(canvas, _frame(face.box, width, height), colour, 4 * line, halo, line)
-    for label, colour in zip(place(faces, width, height, numbers), colours, strict=True):
+    for label, colour in zip(place(faces, width, height, numbers, spots), colours, strict=True):
         if label is not None:
             _write(canvas, label, colour)
     return np.array(canvas)
@@ -85,7 +108,11 @@ def encode_jpeg(image: np.ndarray) -> bytes:
 
 
 def place(
-    faces: list[Face], width: int, height: int, numbers: Sequence[int] | None = None
+    faces: list[Face],
+    width: int,
+    height: int,
+    numbers: Sequence[int] | None = None,
+    spots: dict[int, Spot] | None = None,
 ) -> list[Label | None]:
     """Find a spot for every label, so that none covers a face or another label, or leaves the photo.
 
@@ -99,61 +126,90 @@ def place(
         width: of the photo, pixels.
         height: likewise.
         numbers: of the faces.
+        spots: of the frame before, by number: labels stay there while they can, with less room around them
+            than new ones need, or those of a video would flicker. They become those of this frame.
 
     Returns:
         The label of each face; None where even the last resort would cover a label or a face's features.
     """
     numbers = range(1, len(faces) + 1) if numbers is None else numbers
+    kept = spots or {}
     frames = np.array([_frame(face.box, width, height) for face in faces]).reshape(-1, 4)
     features = np.array([_features(face) for face in faces]).reshape(-1, 4)
     sizes = [_text_sizes(face.box, width, height) for face in faces]
+    texts = [_texts(number, face) for number, face in zip(numbers, faces, strict=True)]
     labels: dict[int, Label] = {}
+    beside: dict[int, Spot] = {}
     labelled = np.full_like(frames, NOWHERE)  # the rectangles of labels
 
     def fit(
-        index: int, text: str, sizes: Sequence[int], spots: Callable, taken: np.ndarray, room: float
-    ) -> bool:
+        index: int, words: int, sizes: Sequence[int], candidates_of: Callable, taken: np.ndarray, room: float
+    ) -> int | None:
         # All sizes in one go, since a crowd tries thousands.
         frame = frames[index].tolist()
-        tried = [spots(frame, *_label_size(text, size), width, height) for size in sizes]
+        tried = [
+            candidates_of(frame, *_label_size(texts[index][words], size), width, height) for size in sizes
+        ]
         of_size = np.repeat(sizes, [len(candidates) for candidates in tried])
         candidates, rooms = np.concatenate(tried), np.round(room * of_size).astype(int)
         taken = np.concatenate([taken, np.delete(labelled, index, axis=0)])
         free = _first_free(candidates, rooms, taken, width, height)
         if free is not None:
             rectangle = tuple(candidates[free].tolist())
-            labels[index], labelled[index] = Label(text, int(of_size[free]), rectangle), rectangle
-        return free is not None
+            labels[index] = Label(texts[index][words], int(of_size[free]), rectangle)
+            labelled[index] = rectangle
+        return free
 
     def others(index: int) -> np.ndarray:
         return np.delete(frames, index, axis=0)
 
+    def stay(index: int) -> None:
+        if spot := kept.get(numbers[index]):
+            size = sizes[index][min(spot.step, len(sizes[index]) - 1)]
+            only = lambda *label: _beside(*label)[spot.row : spot.row + 1]  # noqa: E731
+            if fit(index, spot.words, [size], only, others(index), NUMBER_ROOM) is not None:
+                beside[index] = spot
+
+    def write_beside(index: int, words: int, steps: int, room: float) -> bool:
+        free = fit(index, words, sizes[index][:steps], _beside, others(index), room)
+        if free is not None:
+            beside[index] = Spot(words, *divmod(free, SPOTS))
+        return free is not None
+
     def number_beside(index: int) -> bool:
-        return fit(index, str(numbers[index]), sizes[index], _beside, others(index), NUMBER_ROOM)
+        return write_beside(index, NUMBER, len(TEXT_STEPS), NUMBER_ROOM)
 
     def number_within(index: int) -> bool:
-        number, smallest = str(numbers[index]), sizes[index][-1]
+        smaller = range(sizes[index][-1], SMALLEST_TEXT - 1, -1)
         avoided = np.concatenate([features, others(index)]), features
-        smaller = range(smallest, SMALLEST_TEXT - 1, -1)
-        return any(fit(index, number, smaller, _within, taken, NUMBER_ROOM) for taken in avoided)
-
-    def describe(index: int, spots: Callable, taken: np.ndarray) -> bool:
-        text = f"{numbers[index]} {_description(faces[index])}"
-        return fit(index, text, sizes[index][:1], spots, taken, DESCRIPTION_ROOM)
+        return any(fit(index, NUMBER, smaller, _within, taken, NUMBER_ROOM) is not None for taken in avoided)
 
     for index in range(len(faces)):
-        number_beside(index)
+        stay(index)
+    for index in range(len(faces)):
+        if index not in labels:
+            number_beside(index)
     for index in sorted(labels):  # where there is no room for a number, there is none for more
-        describe(index, _beside, others(index))
+        more = range(beside[index].words)
+        any(write_beside(index, words, DESCRIPTION_STEPS, DESCRIPTION_ROOM) for words in more)
     for index in range(len(faces)):
         # Once more as before, since a neighbour's description may have left the spot of its number.
         if index not in labels and not number_beside(index) and number_within(index):
-            describe(index, _inside, np.concatenate([features, others(index)]))
+            taken, steps = np.concatenate([features, others(index)]), sizes[index][:DESCRIPTION_STEPS]
+            any(
+                fit(index, words, steps, _inside, taken, DESCRIPTION_ROOM) is not None
+                for words in range(NUMBER)
+            )
+    if spots is not None:
+        spots.clear()
+        spots.update((numbers[index], spot) for index, spot in beside.items())
     return [labels.get(index) for index in range(len(faces))]
 
 
-def _description(face: Face) -> str:
-    return f"{face.emotion.label} · {noun(face.gender, face.age)} · {years(face.age)}"
+def _texts(number: int, face: Face) -> tuple[str, str, str]:
+    """What may be written beside a face, the longest first; the last is its number."""
+    emotion = f"{number} {face.emotion.label}"
+    return f"{emotion} · {noun(face.gender, face.age)} · {years(face.age)}", emotion, str(number)
 
 
 def _colours(faces: list[Face]) -> list[str]:

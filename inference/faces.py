@@ -1,6 +1,8 @@
 """What the analyzer finds in a photo: plain frozen dataclasses."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 ATTRIBUTES = ("emotion", "gender", "age")  # what is read from each face
 # Mirror images make emotions right more often (weights/README.md) and double the time; in photos with more
@@ -8,7 +10,10 @@ ATTRIBUTES = ("emotion", "gender", "age")  # what is read from each face
 MIRRORED_FACES = 4
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
+COLUMN = 0.5  # of a face's width, that the middles of faces are apart at most which stand above one another
+
 Point = tuple[float, float]
+T = TypeVar("T", "Detection", "Face")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,22 @@ class Face:
             "gender": self.gender.to_dict(),
             "age": self.age.to_dict(),
         }
+
+
+def in_reading_order(faces: Iterable[T]) -> list[T]:
+    """Left to right, by the middle of the boxes; of those that stand above one another, the highest first.
+
+    Args:
+        faces: of Detection or Face.
+    """
+    columns: list[list[T]] = []
+    for face in sorted(faces, key=lambda face: face.box.center):
+        first = columns[-1][0].box if columns else None
+        if first and face.box.center[0] - first.center[0] < COLUMN * first.width:
+            columns[-1].append(face)
+        else:
+            columns.append([face])
+    return [face for column in columns for face in sorted(column, key=lambda face: face.box.center[1])]
 
 
 def rescale(face: Face, across: float, down: float) -> Face:

@@ -206,7 +206,7 @@ class Reader:
 
 def _staying(image: np.ndarray, since: float, until: float) -> Iterator[Picture]:
     """A frame once more and once more, while it stays."""
-    until = min(until - 1 / FRAME_RATE, since + MOST_STILL_SECONDS)
+    until = min(until - 1.5 / FRAME_RATE, since + MOST_STILL_SECONDS)  # clear of the frame that comes then
     for seconds in np.arange(since + STILL_SECONDS, until, STILL_SECONDS).tolist():
         yield Picture(image, seconds)
 

@@ -125,7 +125,7 @@ def _decode(data: bytes, max_side: float) -> Photo:
     negative = False
     if image.format == "TIFF" and image.mode.startswith("I;16"):
         negative = image.tag_v2.get(PHOTOMETRIC) == 0  # at fewer bits Pillow inverts it
-        (depth, *_) = image.tag_v2.get(DEPTH, (16,))
+        (depth, *_) = image.tag_v2.get(DEPTH, (16,))  # or 12, the only other one that Pillow reads so
         image = image.point(lambda value: value * (65535 / (2**depth - 1))) if depth < 16 else image
 
     orientation = _orientation(image)

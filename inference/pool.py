@@ -44,7 +44,7 @@ FRAME_LIMIT = 3 * FRAME_SIDE // 2  # pixels, likewise; beyond them it is refused
 FRAME_SECONDS = 0.2  # that a live frame waits for the frames before it; later it would be old
 VIDEO_SECONDS = 12  # in which a video is to be through; sets the pace
 VIDEO_SHARE = 0.7  # of the time until its answer is needed, likewise
-VIDEO_MEMORY = 300_000_000  # bytes that a video may hold between two frames; photos need some meanwhile
+VIDEO_MEMORY = 250_000_000  # bytes that a video may hold beyond its first frame; photos need some meanwhile
 VIDEO_LEAST_SECONDS = 4  # until its answer is needed, without which it is not even begun
 VIDEO_MOST_SECONDS = 18  # of work on it, after which it is given up
 SLICE_SECONDS = 0.25  # of work on a video, after which whatever waits for the only process goes first
@@ -66,7 +66,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A live frame's answer: its size, and its faces left to right, all in pixels as sent."""
+    """A live frame's answer: its size, and its faces in reading order, all in pixels as sent."""
 
     width: int
     height: int
@@ -79,7 +79,7 @@ class Analysis:
 
     Attributes:
         width, height: of the upright photo as sent, pixels.
-        faces: left to right, in pixels of that photo.
+        faces: in reading order, in pixels of that photo.
         jpeg: the annotated photo, its longest side at most intake.MAX_SIDE pixels.
         seconds: spent in each stage: wait (for a free process), decode, detect, attributes, draw.
     """
@@ -467,15 +467,16 @@ def _shoot(data: bytes, longest: float, budget: float) -> Iterator[Film | None]:
     watch, census, target = _Watch(), Census(), io.BytesIO()
     reader = Reader(data, longest)
     writer, pace = Writer(target, reader.sound), Pace(reader.seconds, budget)
-    held, before = 0, memory.used()
+    spots, held, before = {}, 0, None
     for shot in follow(reader.frames(writer.hear, pace.late), _analyzer, pace, watch.lap):
         if shot.seen:
             census.note(shot.tracks, shot.seconds)
-        image = annotate(shot)
+        image = annotate(shot, spots)
         watch.lap("draw")
         writer.show(image, shot.seconds)
         watch.lap("encode")
-        held += memory.used() - before
+        # Not of the first, as what is loaded once is not the video's.
+        held += memory.used() - before if before is not None else 0
         if held > VIDEO_MEMORY:
             raise PhotoError(Reason.VIDEO_TOO_LARGE)
         yield None

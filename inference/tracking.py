@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import exp
 
-from inference.faces import Age, BoundingBox, Emotion, Face, Gender
+from inference.faces import Age, BoundingBox, Emotion, Face, Gender, in_reading_order
 
 LOST_SECONDS = 1.0  # after which a face that was missing is forgotten
 LOST_FRAMES = 2  # in which it must have been missing for that, as frames may lie far apart
@@ -23,7 +23,7 @@ class Track:
     """A face followed through time.
 
     Attributes:
-        number: from 1, left to right where several are new, never given again.
+        number: from 1, in reading order where several are new, never given again.
         face: box, confidence and keypoints as of now, attributes averaged over the time it has been followed.
     """
 
@@ -72,7 +72,7 @@ class Tracker:
             if index not in pairs
         ]
         strangers = [face for index, face in enumerate(faces) if index not in pairs.values()]
-        for face in sorted(strangers, key=lambda face: face.box.center):
+        for face in in_reading_order(strangers):
             self._last_number += 1
             seen.append(_Memory(Track(self._last_number, face), seconds, face.confidence))
         self._known = seen + lost

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from inference.analyzer import FaceAnalyzer
-from inference.drawing import draw
+from inference.drawing import Spot, draw
 from inference.faces import BoundingBox, Face, Keypoints
 from inference.footage import EARLY_SECONDS, Picture
 from inference.tracking import Track, Tracker, mix
@@ -105,10 +105,14 @@ def follow(
         yield Shot(*frame, before.tracks if cut is None or index < cut else [], False)
 
 
-def annotate(shot: Shot) -> np.ndarray:
-    """The frame with its faces drawn, (height, width, 3) uint8 RGB."""
+def annotate(shot: Shot, spots: dict[int, Spot]) -> np.ndarray:
+    """The frame with its faces drawn, (height, width, 3) uint8 RGB.
+
+    Args:
+        spots: of the labels in the frame before, {} for the first; they become those in this one.
+    """
     numbers = [track.number for track in shot.tracks]
-    return draw(shot.image, [track.face for track in shot.tracks], numbers)
+    return draw(shot.image, [track.face for track in shot.tracks], numbers, spots)
 
 
 def _thumbnail(image: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ const HEALTH_INTERVAL = 2; // seconds between two looks at whether the models ar
 
 const OUR_FAULT = "Something went wrong on my side. Please try again in a moment.";
 const TOO_LARGE = "This file is too large for the server. Please choose a smaller one.";
+const WITH_BOX = 1.3; // of a face, so that its portrait shows the whole box that is drawn around it
 const RETRY_SECONDS = 5; // after a lost connection
 const VIDEO = "This page reads photos. Videos are for the bot in Telegram.";
 const UNREADABLE = "This file can't be read. Please choose it again, or another one.";
@@ -139,7 +140,7 @@ class Result {
   showPreview() {
     const image = this.element.querySelector("img");
     // A browser that cannot show the file, often HEIC, may still send it.
-    image.onerror = () => image.parentElement.classList.add("empty");
+    image.onerror = () => image.closest(".picture").classList.add("empty");
     image.src = this.url(this.file);
   }
 
@@ -211,7 +212,8 @@ class Result {
     image.src = annotated;
     await image.decode();
     image.alt = this.file.name + (answer.faces.length ? ", with the faces marked and numbered" : "");
-    image.parentElement.classList.remove("empty");
+    image.closest(".picture").classList.remove("empty");
+    this.part("whole").href = annotated;
     this.part("download").href = annotated;
     this.part("download").download = `${this.file.name.replace(/\.[^.]*$/, "")}-faces.jpg`;
     this.part("faces").replaceChildren(
@@ -255,7 +257,7 @@ function faceItem(face, number, { width, height }, picture) {
   part(".chart").append(...bars);
 
   const [left, top, boxWidth, boxHeight] = face.box;
-  const side = Math.max(boxWidth, boxHeight);
+  const side = WITH_BOX * Math.max(boxWidth, boxHeight);
   const corner = [left + (boxWidth - side) / 2, top + (boxHeight - side) / 2];
   part(".portrait").setAttribute("viewBox", [...corner, side, side].join(" "));
   Object.entries({ href: picture, width, height }).forEach(([name, value]) =>

@@ -167,6 +167,17 @@ def test_annotated_picture_can_be_downloaded(page: Page, photo: Path, tmp_path: 
     assert 0.001 < (change > 150).mean() < 0.1  # the box and its label, nothing else
 
 
+def test_annotated_picture_can_be_seen_alone(page: Page, photo: Path) -> None:
+    choose(page, photo)
+    result = page.locator(".result")
+    expect_astronaut(result)
+    with page.expect_popup() as opened:
+        result.locator(".picture img").click()
+    alone = opened.value
+    assert alone.evaluate("() => document.images[0].naturalWidth") == 512
+    alone.close()
+
+
 def test_photo_can_be_dropped(page: Page, photo: Path) -> None:
     mouse = page.context.new_cdp_session(page)
     data = {"items": [], "files": [str(photo)], "dragOperationsMask": 1}
@@ -404,9 +415,12 @@ def test_keyboard_alone(page: Page, photo: Path) -> None:
     page.keyboard.press("Tab")
     expect(result.locator(".remove")).to_be_focused()
     page.keyboard.press("Tab")
+    expect(result.locator(".whole")).to_be_focused()
+    page.keyboard.press("Tab")
     expect(result.locator(".download")).to_be_focused()
     with page.expect_download():
         page.keyboard.press("Enter")
+    page.keyboard.press("Shift+Tab")
     page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     expect(result).to_have_count(0)

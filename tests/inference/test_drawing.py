@@ -1,3 +1,4 @@
+import itertools
 from itertools import combinations
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_labels_cover_nothing_and_stay_in_the_photo(width, height, count, apart,
             assert not any(overlap(label.rectangle, frame) for frame in frames)
             assert overlap(label.rectangle, grown(frames[index], label.size // 2))  # it is beside its face
         if label:
-            assert label.text in (str(index + 1), f"{index + 1} happy · woman · 31")
+            assert label.text in (f"{index + 1}", f"{index + 1} happy", f"{index + 1} happy · woman · 31")
             assert not covers_a_keypoint(label, faces)
 
 
@@ -142,16 +143,18 @@ def test_a_label_goes_above_else_below_right_left_and_last_into_a_corner(box, si
     assert label.text == "1 happy · woman · 31"
 
 
-def test_a_crowd_gets_numbers_only():
+def test_a_crowd_gets_numbers_only_but_along_its_edge():
     faces = [face(100 * column + 20, 95 * row + 30, 50, 60) for column in range(12) for row in range(9)]
-    labels = place(faces, 1280, 960)
-    assert [label.text for label in labels] == [str(number) for number in range(1, 109)]
+    texts = [label.text for label in place(faces, 1280, 960)]
+    assert [text.split()[0] for text in texts] == [str(number) for number in range(1, 109)]
+    amid = [text for index, text in enumerate(texts) if index < 99 and 0 < index % 9 < 8]
+    assert not any("happy" in text for text in amid)
 
 
 def test_everybody_in_a_stadium_gets_a_number():
     faces = [face(78 * column + 4, 78 * row + 4, 55, 55) for column in range(24) for row in range(16)]
     labels = place(faces, 1920, 1280)
-    assert [label.text for label in labels] == [str(number) for number in range(1, 385)]
+    assert [label.text.split()[0] for label in labels] == [str(number) for number in range(1, 385)]
     assert not any(covers_a_keypoint(label, faces) for label in labels)
 
 
@@ -160,7 +163,7 @@ def test_every_number_comes_before_any_description():
     faces = [face(20, 20, 30, 50), face(60, 28, 45, 42)]
     assert drawing._label_size("1 happy · woman · 31", 9)[0] < 110
     labels = place(faces, 110, 70)
-    assert [label.text for label in labels] == ["1", "2"]
+    assert [label.text for label in labels] == ["1 happy", "2 happy"]
     assert all(label.rectangle[3] <= 28 for label in labels)
 
 
@@ -182,7 +185,7 @@ def test_a_label_slides_along_its_box_to_keep_off_the_edge_of_the_photo(x):
 
 
 @pytest.mark.parametrize(
-    ("side", "more"), [(64, ""), (100, " happy · woman · 31"), (4000, " happy · woman · 31")]
+    ("side", "more"), [(64, " happy"), (100, " happy · woman · 31"), (4000, " happy · woman · 31")]
 )
 def test_a_face_that_fills_the_photo_keeps_eyes_nose_and_mouth_in_sight(side, more):
     filling = face(0, 0, side, side)
@@ -278,6 +281,27 @@ def test_a_face_that_is_followed_keeps_its_number_and_its_colour():
         for number, left in zip(numbers, (85, 385), strict=True):
             colour = colours[(number - 1) % 7]
             assert (drawn[180:340, left : left + 130] == colour).all(axis=2).sum() > 300
+
+
+def test_labels_of_a_shaking_film_stay_where_they_are():
+    """Three people side by side, for whom there is now and then just room for more, and now and then not."""
+    random, spots, told = np.random.default_rng(0), {}, []
+    for _ in range(100):
+        faces = [face(*corner, 90, 110) for corner in random.normal(((60, 90), (190, 100), (320, 95)), 1.5)]
+        labels = place(faces, 480, 360, [1, 2, 3], spots)
+        told.append([(label.text, row.box.y > label.rectangle[1]) for label, row in zip(labels, faces)])
+    changes = sum(
+        one != other for before, after in itertools.pairwise(told) for one, other in zip(before, after)
+    )
+    assert changes <= 4
+    assert sorted(spots) == [1, 2, 3]
+    assert place(faces[:1], 480, 360, [1], spots)[0].text == "1 happy · woman · 31"
+    assert sorted(spots) == [1]  # who is gone has no spot any more
+
+
+def test_what_does_not_fit_in_full_is_told_in_part():
+    faces = [face(20 + 62 * column, 60, 40, 50) for column in range(5)]
+    assert [label.text for label in place(faces, 330, 130)] == [f"{number} happy" for number in range(1, 6)]
 
 
 def test_neighbours_have_different_colours():

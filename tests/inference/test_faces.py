@@ -1,8 +1,19 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from inference.faces import EMOTIONS, Age, BoundingBox, Emotion, Face, Gender, Keypoints, rescale
+from inference.faces import (
+    EMOTIONS,
+    Age,
+    BoundingBox,
+    Emotion,
+    Face,
+    Gender,
+    Keypoints,
+    in_reading_order,
+    rescale,
+)
 
 FACE = Face(
     BoundingBox(10.4, 20.6, 30, 40),
@@ -36,3 +47,11 @@ def test_rescale_moves_box_and_keypoints_and_keeps_the_rest():
     assert twice.box == BoundingBox(20.8, 82.4, 60, 160)
     assert twice.keypoints.nose == (44.5, 152)
     assert (twice.emotion, twice.gender, twice.age) == (FACE.emotion, FACE.gender, FACE.age)
+
+
+def test_faces_are_read_from_the_left_and_in_columns_from_the_top():
+    corners = [(210, 300), (0, 40), (190, 0), (95, 500), (200, 150), (300, 20)]
+    faces = [replace(FACE, box=BoundingBox(x, y, 80, 100)) for x, y in corners]
+    read = [(face.box.x, face.box.y) for face in in_reading_order(faces)]
+    assert read == [(0, 40), (95, 500), (190, 0), (200, 150), (210, 300), (300, 20)]
+    assert in_reading_order([]) == []

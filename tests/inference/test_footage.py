@@ -1,7 +1,7 @@
 import io
+import itertools
 import struct
 from contextlib import suppress
-from itertools import pairwise
 from math import inf
 
 import av
@@ -235,9 +235,9 @@ def test_frames_beyond_thirty_a_second_are_left_out_and_more_in_a_hurry():
     fast = encode(flag(frames=120), 120)
     _, times, _ = rewrite(fast)
     assert len(times) == 30
-    assert min(later - earlier for earlier, later in pairwise(times)) > 0.03
+    assert min(later - earlier for earlier, later in itertools.pairwise(times)) > 0.03
     _, times, _ = rewrite(fast, late=lambda seconds: seconds > 0.5)
-    gaps = [later - earlier for earlier, later in pairwise(times)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     assert max(gaps[:14]) < 0.04
     assert 0.09 < min(gaps[16:-1]) <= max(gaps[16:-1]) < 0.15
 
@@ -300,6 +300,22 @@ def test_a_long_last_picture_is_as_long_for_every_player():
         (stream,) = file.streams
         assert file.duration / av.time_base == pytest.approx(10, abs=0.1)
         assert float(stream.duration * stream.time_base) == pytest.approx(10, abs=0.1)
+
+
+@pytest.mark.parametrize(("last", "end"), [(1, 122), (4, 125), (5, 126)])
+def test_a_picture_that_stays_until_the_end_comes_at_no_time_twice(last, end):
+    """In frames of a thirtieth of a second: where two seconds more and more nearly meet the end."""
+    target = io.BytesIO()
+    with av.open(target, "w", "mp4") as file:
+        stream = file.add_stream("libx264", 30, {"bf": "0"})
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        frames = [av.VideoFrame.from_ndarray(image, "rgb24") for image in flag(frames=last + 1)]
+        for packet in itertools.chain.from_iterable(map(stream.encode, [*frames, None])):
+            packet.duration = end - last if packet.pts == last else 1
+            file.mux(packet)
+    _, times, _ = rewrite(target.getvalue())
+    assert times[-1] == pytest.approx((end - 1) / 30, abs=0.001)
+    assert min(later - sooner for sooner, later in itertools.pairwise(times)) > 0.03
 
 
 def test_a_frame_does_not_stay_for_years(monkeypatch):

@@ -131,7 +131,7 @@ def test_a_slide_show_knows_who_stays_and_who_is_new(analyzer):
 def test_what_is_drawn_has_the_number_and_colour_of_the_track(followed):
     shot = followed[10]
     third = shot._replace(tracks=[type(shot.tracks[0])(3, shot.tracks[0].face)])
-    one, three = annotate(shot).astype(int), annotate(third).astype(int)
+    one, three = annotate(shot, {}).astype(int), annotate(third, {}).astype(int)
     changed = np.abs(one - shot.image).max(axis=2) > 60
     assert 300 < changed.sum() < 0.2 * changed.size
     assert (np.abs(one - three).max(axis=2) > 60).sum() > 200  # another colour, another number
