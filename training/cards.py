@@ -32,8 +32,9 @@ SHARED = """\
 **The terms of the pictures bear on the models too: ask a lawyer before any commercial use.** No picture of
 these sets is in this repository.
 
-- FER2013: fitted on the official `Training` usage, measured on `PublicTest`; `PrivateTest` was never read.
-  Of both, 594 pictures that are pixel copies of a `PrivateTest` one were taken out before.
+- FER2013: fitted on the official `Training` usage, measured on `PublicTest`; on `PrivateTest` no model was
+  fitted or measured. Of the others, 594 pictures that are pixel copies of a `PrivateTest` one were taken out
+  when the folders were made; `fer2013.csv` still has them.
   Pictures of which no emotion has more FER+ votes than each of contempt, unknown and not a face are left out
   of fitting.
   One in ten of the `PublicTest` pictures has a copy in `Training` (`python -m training inspect fer2013`),

@@ -47,8 +47,8 @@ def compare(recipe: Recipe, networks: Sequence[str], data: Path, folder: Path, w
         except FloatingPointError:
             diverged.append(network)
             continue
-        told = _told(record) | _usual(recipe, network) | {"pictures": record["pictures"]}
-        if other := [key for key, row in rows.items() if row["pictures"] != told["pictures"]]:
+        told = _told(record) | _usual(recipe, network) | {"pictures": record.get("pictures")}
+        if other := [key for key, row in rows.items() if row.get("pictures") != told["pictures"]]:
             print(f"no longer compared, as fitted to other pictures than {network}: {', '.join(other)}")
         rows = {key: row for key, row in rows.items() if key not in other}
         rows[network] = told

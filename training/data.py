@@ -252,11 +252,11 @@ def _ferplus_votes(names: np.ndarray, root: Path) -> tuple[np.ndarray, np.ndarra
 
 
 def ferplus_table(root: Path) -> dict[str, dict[str, str]]:
-    """The rows of FER+ by the names of their pictures; those that have no name are no faces."""
-    return {
-        row["Image name"]: row
-        for row in _rows(root / "fer2013new.csv", "Image name", *FERPLUS_COLUMNS, *OTHER_COLUMNS)
-    }
+    """The rows of FER+ by the names of their pictures; those that have no name are no faces, and those whose
+    votes are no numbers no votes."""
+    votes = *FERPLUS_COLUMNS, *OTHER_COLUMNS
+    rows = _rows(root / "fer2013new.csv", "Image name", *votes)
+    return {row["Image name"]: row for row in rows if all(row[column].isdigit() for column in votes)}
 
 
 def _rows(table: Path, *columns: str) -> Iterator[dict[str, str]]:
@@ -266,9 +266,8 @@ def _rows(table: Path, *columns: str) -> Iterator[dict[str, str]]:
         ValueError: it has not these columns.
     """
     with table.open(newline="") as lines:
-        rows = csv.DictReader(
-            lines, restval="", skipinitialspace=True
-        )  # some copies have ", " between titles
+        # Some copies have ", " between the titles.
+        rows = csv.DictReader(lines, restval="", skipinitialspace=True)
         missing = [column for column in columns if column not in (rows.fieldnames or ())]
         if missing:
             raise ValueError(f"{table} has no column {' nor '.join(missing)}")

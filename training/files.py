@@ -11,5 +11,8 @@ def whole(path: Path) -> Iterator[Path]:
     """Gives a file beside `path` to write to, which takes its place once that has been done."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"part-{os.getpid()}-{path.name}")
-    yield part
-    part.replace(path)
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
