@@ -24,6 +24,7 @@ from bot import asgi, conversation, journal, live, replies
 from bot.settings import FRAME_BYTES, Settings
 from inference.pool import AnalysisError
 from tests.bot.test_miniapp import sign
+from tests.botapi import BOT
 from tests.conftest import METRICS_TOKEN, TOKEN, Service
 from tests.pictures import encode
 
@@ -408,7 +409,8 @@ def say(command: Callable, settings: dict, chat: str) -> tuple[str, dict | None]
             said.append((text, reply_markup and reply_markup.to_dict()))
 
     update = SimpleNamespace(effective_message=Message(), effective_chat=SimpleNamespace(type=chat))
-    context = SimpleNamespace(bot_data={"settings": Settings(**settings)})
+    bot = SimpleNamespace(username=BOT)
+    context = SimpleNamespace(bot=bot, bot_data={"settings": Settings(**settings)})
     with journal.entry(chat):
         asyncio.run(command(update, context))
     (answer,) = said
