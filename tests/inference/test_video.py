@@ -114,6 +114,13 @@ def test_margins_hide_no_cut(analyzer):
     assert [[track.number for track in shot.tracks] for shot in followed] == [[1]] * 11 + [[2]] * 12
 
 
+@pytest.mark.parametrize("seconds", [0.1, 0.125])
+def test_a_fast_pan_of_a_gif_is_no_cut(analyzer, seconds):
+    frames = [Picture(image, seconds * number) for number, image in enumerate(moving(10, 160)[0])]
+    followed = list(follow(iter(frames), analyzer, Pace(), lambda stage: None))
+    assert {track.number for shot in followed for track in shot.tracks} == {1}
+
+
 def test_light_that_changes_is_no_cut(analyzer):
     one, _ = scenes()
     dark = (one * 0.5).astype(np.uint8)
