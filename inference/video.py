@@ -78,17 +78,18 @@ def follow(
     Yields:
         All frames, in the order of time, some frames after they came.
     """
-    tracker, before, last, last_seconds = Tracker(), None, None, -inf
+    tracker, before, last = Tracker(), None, None
     between: list[Picture] = []  # since then
     cut = None  # which of these begins another scene
     for frame in frames:
         lap("decode")
-        thumbnail = _thumbnail(frame.image)
-        if np.ptp(thumbnail, axis=(0, 1)).max() > PLAIN:  # others, as black ones between scenes, tell nothing
-            apart = frame.seconds - last_seconds
-            if cut is None and last is not None and _is_cut(last, thumbnail, apart):
+        small = Picture(_thumbnail(frame.image), frame.seconds)
+        if (
+            np.ptp(small.image, axis=(0, 1)).max() > PLAIN
+        ):  # others, as black ones between scenes, tell nothing
+            if cut is None and last is not None and _is_cut(last, small):
                 cut = len(between)
-            last, last_seconds = thumbnail, frame.seconds
+            last = small
         rest = inf if before is None else frame.seconds - before.seconds
         late = pace.late(frame.seconds, LOOKING_SHARE)
         if rest < (REST_SECONDS if late else 1 / LOOKS) - EARLY_SECONDS:
@@ -124,17 +125,13 @@ def _thumbnail(image: np.ndarray) -> np.ndarray:
     return cv2.resize(image, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA).astype(np.float32)
 
 
-def _is_cut(one: np.ndarray, other: np.ndarray, apart: float) -> bool:
-    """Whether another scene begins between two thumbnails. Light that changes alone is none.
-
-    Args:
-        apart: seconds between them.
-    """
-    one, other = _without_bars(np.stack([one, other]))
+def _is_cut(before: Picture, after: Picture) -> bool:
+    """Whether another scene begins between the thumbnails of two frames. Light that changes alone is none."""
+    one, other = _without_bars(np.stack([before.image, after.image]))
     if np.abs(one - other).mean() < CUT_DIFFERENCE:
         return False
     soonest, latest = PANNED_SECONDS
-    reach = min(PANNED, min(one.shape[:2]) // 4) if soonest < apart < latest else 0
+    reach = min(PANNED, min(one.shape[:2]) // 4) if soonest < after.seconds - before.seconds < latest else 0
     moves = product(range(-reach, reach + 1), repeat=2)
     return max(_correlation(*_moved(one, other, *move)) for move in moves) < CUT_CORRELATION
 

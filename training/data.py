@@ -538,7 +538,12 @@ def clean(faces: Faces, path: Path | str | None) -> np.ndarray:
     return np.isin(faces.names, Path(path).read_text().splitlines())
 
 
+def somewhere(landmarks: np.ndarray) -> np.ndarray:
+    """(n,) bool: which of (n, 5, 2) landmarks are not NOWHERE; those of face crops never are."""
+    return (landmarks != NOWHERE).any(axis=(-2, -1))
+
+
 def seen(image: np.ndarray, landmarks: np.ndarray) -> bool:
     """Whether the detector saw a face in a picture, by the landmarks that `locate` gave."""
     height, width = image.shape[:2]
-    return bool(landmarks.any() and (landmarks != default_points(width, height)).any())
+    return bool(somewhere(landmarks) and (landmarks != default_points(width, height)).any())

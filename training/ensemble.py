@@ -1,6 +1,5 @@
 """Several fits that vote softly, by weights found on the calibration faces."""
 
-import json
 import os
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from training.experiment import SMALLEST, Recipe, Voter, divided, measure, read_record, task_of, vote
-from training.files import whole
+from training.files import write_json
 from training.fitting import claim
 from training.tasks import NETWORK_OF, TASKS
 
@@ -49,8 +48,7 @@ def ensemble(task: str, names: list[str], data: Path, runs: Path, folder: Path) 
         "members": dict(zip(members, weights)),
         **measure(recipes[0], (votes[0], held_out[0].labels), (votes[1], valid[0].labels)),
     }
-    with whole(folder / "record.json") as part:
-        part.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(folder / "record.json", record)
     return record
 
 

@@ -16,9 +16,9 @@ from inference.faces import EMOTIONS
 from training import classes
 from training.augmentation import LEVELS
 from training.baselines import BACKBONES, BASELINES, SMALLEST_SIDE, transfer
-from training.data import Faces, clean, dataset, locate, soften
+from training.data import Faces, clean, dataset, locate, soften, somewhere
 from training.evaluation import CALIBRATE, REPORT
-from training.files import whole
+from training.files import write_json
 from training.fitting import WEIGHT_DECAY, Crops, Taught, check_average, claim, digest, fit
 from training.networks import AGES, grow, normalize, precision, residual
 from training.tasks import NETWORK_OF, TASKS, Task, age_distributions, class_weights, kinds
@@ -197,8 +197,7 @@ def run(recipe: Recipe, data: Path, folder: Path, processes: int = 0) -> dict:
         "seconds": round(time.monotonic() - start),
         **measure(recipe, *((answers(serving, task, part), part[0].labels) for part in (held_out, valid))),
     }
-    with whole(folder / "record.json") as part:
-        part.write_text(json.dumps(record, indent=1) + "\n")
+    write_json(folder / "record.json", record)
     shutil.rmtree(folder / "checkpoint")  # ten times as large as the model, and of no more use
     return record
 
@@ -438,7 +437,7 @@ def taken(located: Located, rows: np.ndarray | slice) -> Located:
     """Some of the faces, with their landmarks.
 
     Args:
-        rows: (n,) bool, or a slice.
+        rows: indices, (n,) bool, or a slice.
     """
     faces, landmarks = located
     return faces.take(rows), landmarks[rows]
@@ -464,9 +463,9 @@ def _check_teacher(recipe: Recipe, task: Task) -> None:
 
 def read(task: Task, split: str, data: Path) -> Located:
     """The faces of a task's data set and their landmarks; photos in which no face is seen are left out."""
-    faces, photos = task.read(data / task.dataset, split), dataset(task.dataset).photos
-    landmarks = locate(faces, f"{task.dataset}-{split}", photos)
-    there = landmarks.any(axis=(1, 2)) if photos else np.ones(len(faces), bool)
+    faces = task.read(data / task.dataset, split)
+    landmarks = locate(faces, f"{task.dataset}-{split}", dataset(task.dataset).photos)
+    there = somewhere(landmarks)
     left_out = {
         "unreadable": len(faces.unreadable),
         "whose name and folder tell no label": len(faces.not_understood),

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from inference.faces import ATTRIBUTES
+from training.files import write_json
 from training.networks import precision, residual
 from training.tasks import TASKS, Task
 
@@ -24,7 +25,7 @@ def serving_copy(network: keras.Model, task: Task, policy: str = "float32") -> k
 
 def write_record(record: dict, weights: Path) -> None:
     """Write weights/TASK.json; `record["task"]` names it."""
-    (weights / f"{record['task']}.json").write_text(json.dumps(record, indent=1) + "\n")
+    write_json(weights / f"{record['task']}.json", record)
 
 
 def read_records(weights: Path) -> dict[str, dict]:
@@ -64,8 +65,7 @@ def model_of(network: str, weights: Path) -> keras.Model:
 
 def write_figures(name: str, figures: dict[str, dict], weights: Path) -> None:
     """Write weights/NAME.json, of FIGURES."""
-    weights.mkdir(parents=True, exist_ok=True)
-    (weights / f"{name}.json").write_text(json.dumps(figures, indent=1) + "\n")
+    write_json(weights / f"{name}.json", figures)
 
 
 def read_figures(name: str, weights: Path) -> dict[str, dict]:

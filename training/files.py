@@ -1,5 +1,6 @@
 """Files that are whole or not there at all: a process may be killed while it writes."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,3 +17,9 @@ def whole(path: Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Write JSON that people can read."""
+    with whole(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n")

@@ -18,7 +18,17 @@ from inference.alignment import align
 from inference.decoding import age_quantile
 from training import classes
 from training.cards import table
-from training.data import DATASETS, Faces, dataset, ferplus_table, locate, seen, slug, unique_majority
+from training.data import (
+    DATASETS,
+    Faces,
+    dataset,
+    ferplus_table,
+    locate,
+    seen,
+    slug,
+    somewhere,
+    unique_majority,
+)
 from training.duplicates import exact_copies, folds, groups, near_copies
 from training.evaluation import AGE_BANDS, COARSE_BANDS, GENDERS, band_names
 from training.experiment import (
@@ -126,7 +136,7 @@ def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "resi
     tasks = [task for task in source.tasks if epochs and LABELS[task] in faces.labels]
     merged = {"emotion": {"classes": source.classes}}
     recipes = [Recipe(task, network, dataset=name, epochs=epochs, **merged.get(task, {})) for task in tasks]
-    rows = np.flatnonzero(landmarks.any(axis=(1, 2)))  # of all pictures but photos without a face
+    rows = np.flatnonzero(somewhere(landmarks))  # of all pictures but photos without a face
     located = taken((faces, landmarks), rows)
     fold_of = folds(_with_persons(faces, pairs)[rows], FOLDS, seed=0) if recipes else None
     for recipe in recipes:
@@ -161,8 +171,8 @@ def _faces(images: Sequence[np.ndarray], landmarks: np.ndarray) -> list[np.ndarr
     """The faces of photos; of one without, a crop that is like no other."""
     black = np.zeros((COMPARED_SIDE, COMPARED_SIDE), np.uint8)
     return [
-        align(image, points, COMPARED_SIDE) if points.any() else black
-        for image, points in zip(images, landmarks)
+        align(image, points, COMPARED_SIDE) if there else black
+        for image, points, there in zip(images, landmarks, somewhere(landmarks))
     ]
 
 

@@ -10,6 +10,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
 from training.experiment import Recipe, run, score, settings_of
+from training.files import write_json
 from training.fitting import claim, digest
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)  # fits that ended, and fits that diverged
@@ -65,7 +66,7 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
         "folder": study.best_trial.user_attrs["folder"],
         "figure": study.best_value,
     }
-    (folder / "best.json").write_text(json.dumps(best, indent=1) + "\n")
+    write_json(folder / "best.json", best)
     return best
 
 
