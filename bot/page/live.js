@@ -55,6 +55,7 @@ const sender = new Sender(video, stream);
 
 let state = "start"; // start, asking, running, paused, trouble or ended; live.css shows what belongs to it
 let visible = []; // faces as they are drawn
+const spots = new Map(); // where their labels stand, by number
 let painting; // the next animation frame
 let mirrored = false;
 let line = { name: "closed" }; // the connection, as the stream tells it
@@ -246,7 +247,7 @@ function drawVisible() {
   resize(overlay, videoWidth * scale, videoHeight * scale);
   const context = overlay.getContext("2d");
   context.clearRect(0, 0, overlay.width, overlay.height);
-  draw(context, visible, { mirrored, text: LABEL * devicePixelRatio });
+  draw(context, visible, { mirrored, text: LABEL * devicePixelRatio, spots });
 }
 
 function resize(canvas, width, height) {

@@ -415,10 +415,64 @@ def test_labels_cover_no_face(paused: Page) -> None:
         return [two, its.place(frames.slice(2), sizes, 200, 200, 2)];
     """
     (first, second), (inside,) = module(paused, "overlay", script)
-    assert (first["variant"], first["y"]) == (0, 12)
-    assert second["variant"] == 0
-    assert second["y"] == 82  # below, since the first one's label takes the room above both
+    assert first["variant"] == second["variant"] == 0
+    assert {first["y"], second["y"]} == {12, 82}  # above and below, as above both there is room for one alone
     assert (inside["variant"], inside["x"], inside["y"]) == (2, 0, 0)
+
+
+def test_each_face_has_its_number_before_one_has_more_words(paused: Page) -> None:
+    # Both only have room above, where the words of one would take the room of the other's number.
+    script = """
+        const frames = [{ x: 0, y: 30, width: 40, height: 70 }, { x: 60, y: 30, width: 40, height: 70 }];
+        return its.place(frames, frames.map(() => [[100, 16], [50, 16], [15, 16]]), 100, 100, 2);
+    """
+    spots = module(paused, "overlay", script)
+    assert [spot["variant"] for spot in spots] == [1, 2]
+
+
+def test_labels_do_not_change_as_boxes_tremble(paused: Page) -> None:
+    script = """
+        const sizes = [[[100, 16], [50, 16], [15, 16]], [[100, 16], [50, 16], [15, 16]]];
+        let spots = [];
+        return argument.map((x) => {
+            const frames = [{ x: 0, y: 30, width: 60, height: 70 }, { x, y: 0, width: 60, height: 100 }];
+            spots = its.place(frames, sizes, 300, 100, 4, spots);
+            return spots[0].variant;
+        });
+    """
+    # The whole label of the first ends at 100. It comes once a gap is left, and stays while it covers nothing.
+    seen = module(paused, "overlay", script, [99, 103, 105, 101, 100, 99, 101, 103, 105])
+    assert seen == [1, 1, 0, 0, 0, 1, 1, 1, 0]
+
+
+def test_emotions_of_many_are_one_bar_each(paused: Page) -> None:
+    script = """
+        const list = document.createElement("ol");
+        list.className = "faces";
+        document.getElementById("live").append(list);
+        const face = (number) => ({ number, text: "happy 75 %, woman 90 %, about 30 (25-35)",
+            emotion: { label: "happy", probabilities: argument } });
+        const sizes = [2, 3].map((many) => {
+            new its.Cards(list).show(Array.from({ length: many }, (_, index) => face(index + 1)));
+            const sides = [...list.children].map((card) => card.offsetHeight);
+            const bars = [...list.firstChild.querySelectorAll(".fill")].map((fill) => fill.getBoundingClientRect());
+            const words = list.firstChild.querySelector(".chart").innerText.replace(/\\s+/g, " ").trim();
+            list.replaceChildren();
+            return [sides, bars.map(({ left, right, top }) => [left, right, top]), words];
+        });
+        list.remove();
+        return sizes;
+    """
+    shares = dict.fromkeys(EMOTIONS, 0.0) | {"happy": 0.75, "sad": 0.25}
+    (large, beneath, words), (small, beside, same) = module(paused, "cards", script, shares)
+    assert len(large) == 2
+    assert len(small) == 3
+    assert sum(small) < max(large) * 2
+    assert len({top for *_, top in beneath}) == len(EMOTIONS)
+    assert len({top for *_, top in beside}) == 1
+    widths = [right - left for left, right, _ in beside]
+    assert np.array(widths) / sum(widths) == pytest.approx(list(shares.values()), abs=0.01)
+    assert words == same == "Angry 0 % Disgust 0 % Fear 0 % Happy 75 % Sad 25 % Surprise 0 % Neutral 0 %"
 
 
 def test_camera_refused_and_allowed(browser: Browser, service) -> None:

@@ -1,7 +1,9 @@
-// The list beside the picture: for each face its words and a bar for each emotion.
+// The list beside the picture: for each face its words, and its emotions as bars.
 
 import { capitalized, copy, percent } from "../shared.js";
 import { COLOURS, EMOTIONS, ink } from "./emotions.js";
+
+const MANY = 3; // faces, from which on live.css gives them less room
 
 export class Cards {
   constructor(list) {
@@ -11,6 +13,7 @@ export class Cards {
 
   /** @param {object[]} faces those in sight, in the order of their numbers */
   show(faces) {
+    this.list.classList.toggle("many", faces.length >= MANY);
     const numbers = faces.map((face) => face.number);
     for (const [number, card] of this.cards) {
       if (numbers.includes(number)) continue;
@@ -61,7 +64,7 @@ class Bar {
 
   show(share, highest) {
     this.element.classList.toggle("highest", highest);
-    this.fill.style.transform = `scaleX(${share})`;
+    this.element.style.setProperty("--share", share);
     write(this.share, percent(share));
   }
 }

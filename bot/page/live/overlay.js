@@ -13,9 +13,13 @@ const CORNER = 0.4;
 /**
  * @param {CanvasRenderingContext2D} context of a canvas that is as large as the picture
  * @param {object[]} faces as Faces.visible gives them
- * @param {{mirrored: boolean, text: number}} look whether the picture is mirrored; the text's size in pixels
+ * @param {object} look
+ * @param {boolean} look.mirrored whether the picture is
+ * @param {number} look.text the text's size in pixels
+ * @param {Map<number, object>} [look.spots] where labels stood in the picture before, by number; changed to where
+ *   they stand now
  */
-export function draw(context, faces, { mirrored, text }) {
+export function draw(context, faces, { mirrored, text, spots = new Map() }) {
   const { width, height } = context.canvas;
   context.font = `600 ${text}px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif`;
   context.textAlign = "center";
@@ -25,12 +29,16 @@ export function draw(context, faces, { mirrored, text }) {
   const sizes = texts.map((lines) =>
     lines.map((line) => [context.measureText(line).width + 2 * PADDING * text, LABEL_HEIGHT * text]),
   );
-  const spots = place(frames, sizes, width, height, (LINE / 2 + 4 * HALO_WIDTH) * text);
+  const before = faces.map((face) => spots.get(face.number));
+  const now = place(frames, sizes, width, height, (LINE / 2 + 4 * HALO_WIDTH) * text, before);
+  spots.clear();
   faces.forEach((face, index) => {
     context.globalAlpha = face.opacity;
     const colour = COLOURS[face.emotion.label];
     outline(context, frames[index], colour, text);
-    if (spots[index]) label(context, spots[index], texts[index][spots[index].variant], face.emotion.label, text);
+    if (!now[index]) return;
+    label(context, now[index], texts[index][now[index].variant], face.emotion.label, text);
+    spots.set(face.number, now[index]);
   });
   context.globalAlpha = 1;
 }
@@ -48,33 +56,54 @@ export function variants({ number, text }) {
 }
 
 /**
- * Finds room for each label above or below its box, where it covers no other box and no other label.
+ * Finds room for each label above or below its box, where it covers no other box and no other label: for the number
+ * of each face first, then for as many words as fit. A label stays as it was while it can, and gets more words only
+ * where a gap is left around them, so that it does not change with each tremor of a box.
  * @param {object[]} frames rectangles in pixels
  * @param {number[][][]} sizes for each frame the width and height of each of its variants
  * @param {number} gap pixels between a box and its label
- * @returns {(object | null)[]} rectangles with the index of the variant; null where there is no room at all
+ * @param {(object | undefined)[]} before what this gave for each in the picture before
+ * @returns {(object | null)[]} rectangles with the index of the variant, and whether they are below their box; null
+ *   where there is no room at all
  */
-export function place(frames, sizes, width, height, gap) {
-  const taken = [];
-  return frames.map((own, index) => {
-    const others = [...frames.filter((other) => other !== own), ...taken];
-    for (const [variant, [across, down]] of sizes[index].entries()) {
-      const x = Math.max(0, Math.min(own.x + own.width / 2 - across / 2, width - across));
-      for (const y of [own.y - gap - down, own.y + own.height + gap]) {
-        const spot = { x, y, width: across, height: down, variant };
-        if (y < 0 || y + down > height || others.some((other) => crossing(spot, other))) continue;
-        taken.push(spot);
-        return spot;
-      }
-    }
-    return within(own, sizes[index].at(-1), sizes[index].length - 1);
-  });
+export function place(frames, sizes, width, height, gap, before = []) {
+  const everyone = frames.map((_, index) => index);
+  const spots = frames.map(() => null);
+
+  /** Puts a label there, unless that with so much room around it is taken or not in the picture. */
+  function put(index, variant, below, room) {
+    const own = frames[index];
+    const [across, down] = sizes[index][variant];
+    const x = Math.max(0, Math.min(own.x + own.width / 2 - across / 2, width - across));
+    const y = below ? own.y + own.height + gap : own.y - gap - down;
+    const needed = { x: x - room, y: y - room, width: across + 2 * room, height: down + 2 * room };
+    const taken = [...frames, ...spots].filter((other) => other && other !== own && other !== spots[index]);
+    const free = needed.y >= 0 && needed.y + needed.height <= height && !taken.some((other) => crossing(needed, other));
+    if (free) spots[index] = { x, y, width: across, height: down, variant, below };
+    return free;
+  }
+
+  for (const index of everyone.filter((one) => before[one])) {
+    put(index, before[index].variant, before[index].below, 0);
+  }
+  for (const index of everyone.filter((one) => !spots[one])) {
+    const number = sizes[index].length - 1;
+    put(index, number, false, 0) || put(index, number, true, 0);
+  }
+  for (const index of everyone.filter((one) => spots[one])) {
+    const { variant, below } = spots[index];
+    const more = [...Array(variant).keys()];
+    more.some((longer) => put(index, longer, below, gap) || put(index, longer, !below, gap));
+  }
+  return everyone.map((index) => spots[index] ?? within(frames[index], sizes[index]));
 }
 
 /** The last resort: the top left corner of the box itself. */
-function within(own, [across, down], variant) {
+function within(own, sizes) {
+  const variant = sizes.length - 1;
+  const [across, down] = sizes[variant];
   if (across > own.width / 2 || down > own.height / 2) return null;
-  return { x: Math.max(0, own.x), y: Math.max(0, own.y), width: across, height: down, variant };
+  return { x: Math.max(0, own.x), y: Math.max(0, own.y), width: across, height: down, variant, below: false };
 }
 
 function crossing(one, other) {
