@@ -53,6 +53,12 @@ RETRY_SECONDS = 2  # that Telegram is asked to wait before it sends an update ag
 CONNECT_SECONDS = 5  # between attempts to reach Telegram at start
 REFUSED_SECONDS = 60  # likewise, after Telegram said no, as to a webhook that is not https
 WATCH_SECONDS = 60  # between looks where Telegram sends the updates
+# What is logged, and how loud, when that has changed.
+CHANGES = {
+    "connected": (logging.INFO, "Telegram sends updates here again"),
+    "elsewhere": (logging.ERROR, "Telegram sends updates elsewhere; a restart brings them back"),
+    "refused": (logging.CRITICAL, "Telegram accepts TELEGRAM_BOT_TOKEN no longer; only the demo page works"),
+}
 UPLOAD_SECONDS = 100  # for a photo to reach the demo page over a slow line
 UPLOADS = 6  # at once on the demo page, each in memory
 UPLOADS_AN_ADDRESS = 3  # of those, so that one that only seems to send shuts nobody out
@@ -207,20 +213,16 @@ async def watch(app: Starlette) -> None:
         try:
             info = await state.telegram.bot.get_webhook_info()
         except InvalidToken:  # whose message may hold the token
-            if state.telegram_status != "refused":
-                log.critical("Telegram accepts TELEGRAM_BOT_TOKEN no longer; only the demo page works")
-            state.telegram_status = "refused"
-            continue
+            status = "refused"
         except TelegramError:  # which says nothing of where they go
             continue
-        if info.last_error_date and info.last_error_date > told:
-            told = info.last_error_date
-            log.warning("Telegram could not deliver an update: %s", info.last_error_message)
-        if state.telegram_status == "refused":
-            log.info("Telegram accepts TELEGRAM_BOT_TOKEN again")
-        status = "connected" if info.url == state.settings.webhook else "elsewhere"
-        if status == "elsewhere" and state.telegram_status != status:
-            log.error("Telegram sends updates elsewhere; a restart of this service brings them back")
+        else:
+            status = "connected" if info.url == state.settings.webhook else "elsewhere"
+            if info.last_error_date and info.last_error_date > told:
+                told = info.last_error_date
+                log.warning("Telegram could not deliver an update: %s", info.last_error_message)
+        if status != state.telegram_status:
+            log.log(*CHANGES[status])
         state.telegram_status = status
 
 

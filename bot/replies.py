@@ -33,6 +33,7 @@ START = (
 FOUND_BEST = "Faces are found best upright, from the front, in good light and not too small."
 NO_FACE = f"I found no face in this photo. {FOUND_BEST}"
 NO_FACE_IN_VIDEO = f"I found no face in this video. {FOUND_BEST}"
+OTHERS_IN_VIDEO = "Other numbers were in sight too briefly to tell of them."
 FAILED = "Sorry, I could not analyze this photo. Please try another one."
 FAILED_VIDEO = "Sorry, I could not analyze this video. Please try a shorter or a smaller one."
 TROUBLE = "Sorry, something went wrong on my side. Please try again in a moment."
@@ -237,7 +238,9 @@ def captions(faces: list[Face]) -> list[str]:
 
 def summaries(people: list[Person]) -> list[str]:
     """The same of a video, with a line for each person, by the number that is drawn."""
-    return _texts([f"{person.number}. {sum_up(person)}" for person in people])
+    lines = [f"{person.number}. {sum_up(person)}" for person in people]
+    numbers_left_out = people[-1].number > len(people)
+    return _texts([*lines, OTHERS_IN_VIDEO] if numbers_left_out else lines)
 
 
 def _seconds(count: int) -> str:

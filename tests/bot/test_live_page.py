@@ -440,7 +440,7 @@ def test_labels_do_not_change_as_boxes_tremble(paused: Page) -> None:
             return spots[0].variant;
         });
     """
-    # The whole label of the first ends at 100. It comes once a gap is left, and stays while it covers nothing.
+    # The first label ends at 100. It comes once a gap is left, and stays while it covers nothing.
     seen = module(paused, "overlay", script, [99, 103, 105, 101, 100, 99, 101, 103, 105])
     assert seen == [1, 1, 0, 0, 0, 1, 1, 1, 0]
 
@@ -455,7 +455,8 @@ def test_emotions_of_many_are_one_bar_each(paused: Page) -> None:
         const sizes = [2, 3].map((many) => {
             new its.Cards(list).show(Array.from({ length: many }, (_, index) => face(index + 1)));
             const sides = [...list.children].map((card) => card.offsetHeight);
-            const bars = [...list.firstChild.querySelectorAll(".fill")].map((fill) => fill.getBoundingClientRect());
+            const fills = [...list.firstChild.querySelectorAll(".fill")];
+            const bars = fills.map((fill) => fill.getBoundingClientRect());
             const words = list.firstChild.querySelector(".chart").innerText.replace(/\\s+/g, " ").trim();
             list.replaceChildren();
             return [sides, bars.map(({ left, right, top }) => [left, right, top]), words];
