@@ -288,18 +288,19 @@ async def analyze(request: Request) -> Response:
     """The demo page's photo: the body's bytes in, JSON with the faces and the annotated photo out."""
     state = request.app.state
     address, uploads = client_address(request, state.settings.routers), state.uploads
-    try:
-        await state.limits.address(address)
-    except SlowDown as refusal:
-        journal.turned_away("page", "slowed")
-        pause = {"Retry-After": str(math.ceil(refusal.seconds))}
-        return JSONResponse({"error": replies.PAGE_SLOWED}, 429, pause)
     full = uploads.total() >= UPLOADS or uploads[address] >= UPLOADS_AN_ADDRESS
-    if full or state.stopping is not None:
+    if full or state.stopping is not None:  # which does not count, as the page asks again by itself
         journal.turned_away("page", "busy")
         return busy()
-    with counted(uploads, address, 1), journal.entry("page") as entry:
-        return await analyze_upload(request, entry)
+    with counted(uploads, address, 1):
+        try:
+            await state.limits.address(address)
+        except SlowDown as refusal:
+            journal.turned_away("page", "slowed")
+            pause = {"Retry-After": str(math.ceil(refusal.seconds))}
+            return JSONResponse({"error": replies.PAGE_SLOWED}, 429, pause)
+        with journal.entry("page") as entry:
+            return await analyze_upload(request, entry)
 
 
 async def analyze_upload(request: Request, entry: journal.Entry) -> Response:

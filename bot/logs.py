@@ -24,6 +24,8 @@ def configure(settings: Settings) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Redacting(settings.secrets))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    server = logging.getLogger("gunicorn.error")  # has a handler of its own, and tells of what nobody caught
+    server.handlers, server.propagate = [], True
     logging.getLogger("httpx").setLevel(logging.WARNING)  # its INFO lines hold URLs, and those the token
     # Its DEBUG lines, and those of telegram.ext below it, hold whole messages, with names and texts.
     logging.getLogger("telegram").setLevel(max(logging.INFO, logging.getLevelName(settings.log_level)))

@@ -19,17 +19,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
 from starlette.requests import Request
 from telegram import WebhookInfo
-from telegram.error import InvalidToken, NetworkError
+from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter
 from websockets.sync.client import connect
 
 from bot import __version__, asgi, journal, replies
 from bot.asgi import client_address
 from bot.settings import Settings
-from inference.errors import MAX_BYTES
+from inference.errors import MAX_BYTES, PhotoError, Reason
+from inference.pool import AnalysisError
+from tests.bot.test_journal import count
 from tests.botapi import BOT, BotApi
-from tests.conftest import METRICS_TOKEN, SECRET, Service, start_service, stop_service
+from tests.conftest import METRICS_TOKEN, SECRET, TOKEN, Service, start_service, stop_service
 from tests.pictures import encode
 
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
@@ -160,6 +163,79 @@ def test_one_address_can_t_fill_the_page_with_photos(tmp_path):
     assert "a lot in one minute" in answer.json()["error"]
     assert send("192.0.2.2").status_code == 413
     stop_service(service)
+
+
+def application(monkeypatch, pool=None, **settings) -> Starlette:
+    """The service in this process, with a pool of ours and without a start."""
+    monkeypatch.setattr(asgi.logs, "configure", lambda settings: None)
+    app = asgi.create_application(Settings(**settings))
+    app.state.pool = pool
+    return app
+
+
+def ask(app: Starlette, method: str, path: str, raising: bool = True, **options) -> httpx.Response:
+    async def scenario() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=raising)
+        async with httpx.AsyncClient(transport=transport, base_url="http://faces") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(scenario())
+
+
+def failing(error: Exception) -> SimpleNamespace:
+    """A pool."""
+
+    async def analyze(photo: bytes):
+        raise error
+
+    return SimpleNamespace(analyze=analyze)
+
+
+def test_no_traffic_is_sent_to_a_dyno_without_models(monkeypatch):
+    answer = ask(application(monkeypatch, SimpleNamespace(ready=False)), "GET", "/healthz")
+    assert (answer.status_code, answer.json()["status"]) == (503, "starting")
+
+
+def test_metrics_show_what_is_in_flight(monkeypatch):
+    app = application(monkeypatch, SimpleNamespace(waiting=3, restarts=2), metrics_token=METRICS_TOKEN)
+    app.state.admission = SimpleNamespace(in_flight=4)
+    ask(app, "GET", "/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+    assert [count(f"faces_{name}") for name in ("updates_in_flight", "photos_waiting", "pool_restarts")] == [
+        *(4, 3, 2)
+    ]
+
+
+def test_the_page_s_photos_wait_only_so_long_for_a_process(monkeypatch):
+    monkeypatch.setattr(asgi, "BUDGET_SECONDS", 0.05)
+    pool = SimpleNamespace(analyze=lambda photo: asyncio.sleep(60))
+    answer = ask(application(monkeypatch, pool), "POST", "/analyze", content=b"x")
+    assert (answer.status_code, answer.json()) == (503, {"error": replies.BUSY})
+    assert answer.headers["Retry-After"] == "2"
+
+
+def test_the_page_s_photo_that_kills_its_process_is_not_asked_for_again(monkeypatch):
+    answer = ask(
+        application(monkeypatch, failing(AnalysisError("crashed"))), "POST", "/analyze", content=b"x"
+    )
+    assert (answer.status_code, answer.json()) == (422, {"error": replies.FAILED})
+    assert "Retry-After" not in answer.headers
+
+
+def test_an_error_of_its_own_is_told_without_what_is_inside(monkeypatch):
+    app = application(monkeypatch, failing(ZeroDivisionError("a secret")))
+    answer = ask(app, "POST", "/analyze", raising=False, content=b"x")
+    assert (answer.status_code, answer.json()) == (500, {"error": replies.TROUBLE})
+    assert answer.headers["Referrer-Policy"] == "no-referrer"
+
+
+def test_uploads_at_once_are_few_and_those_turned_away_do_not_count(monkeypatch):
+    """The page sends them again by itself."""
+    app = application(monkeypatch, failing(PhotoError(Reason.EMPTY)), page_photos_a_minute=1)
+    app.state.uploads["others"] = asgi.UPLOADS
+    assert [ask(app, "POST", "/analyze", content=b"x").status_code for _ in range(2)] == [503, 503]
+    app.state.uploads.clear()
+    assert [ask(app, "POST", "/analyze", content=b"x").status_code for _ in range(2)] == [422, 429]
+    assert app.state.uploads.total() == 0
 
 
 @pytest.mark.parametrize(
@@ -298,6 +374,44 @@ def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, re
         assert telegram.deliver(telegram.send_text(8, "/help")) == 200
         assert [answer.text for answer in telegram.sent] == [replies.START, replies.help(BOT, 20, live=True)]
         stop_service(second)
+
+
+@pytest.mark.parametrize(
+    "failure", [NetworkError("away"), BadRequest("bad webhook"), RetryAfter(0), OSError("no network")]
+)
+def test_a_start_while_telegram_is_away_goes_on_trying(monkeypatch, failure):
+    monkeypatch.setattr(asgi, "CONNECT_SECONDS", 0)
+    monkeypatch.setattr(asgi, "REFUSED_SECONDS", 0)
+    outcomes = iter([failure, failure, None])
+
+    async def set_webhook(*webhook, **options):
+        if error := next(outcomes):
+            raise error
+
+    async def nothing(*arguments):
+        pass
+
+    bot = SimpleNamespace(username=BOT, set_webhook=set_webhook)
+    telegram = SimpleNamespace(bot=bot, initialize=nothing)
+    monkeypatch.setattr(asgi, "build_application", lambda *arguments: telegram)
+    monkeypatch.setattr(asgi, "introduce", nothing)
+    monkeypatch.setattr(asgi, "watch", nothing)
+    app = application(monkeypatch, telegram_bot_token=TOKEN, webhook_url="https://faces.example.com")
+    asyncio.run(asgi.connect(app))
+    assert (app.state.telegram, app.state.telegram_status) == (telegram, "connected")
+
+
+def test_a_token_that_is_refused_at_start(monkeypatch, caplog):
+    async def refuse():
+        raise InvalidToken(f"{TOKEN} was rejected")
+
+    monkeypatch.setattr(asgi, "build_application", lambda *arguments: SimpleNamespace(initialize=refuse))
+    app = application(monkeypatch, telegram_bot_token=TOKEN, webhook_url="https://faces.example.com")
+    asyncio.run(asgi.connect(app))
+    assert app.state.telegram_status == "refused"
+    (line,) = caplog.records
+    assert line.levelname == "CRITICAL"
+    assert TOKEN not in line.getMessage()
 
 
 def test_health_tells_when_somebody_else_took_the_updates_or_the_token_is_refused(monkeypatch, caplog):

@@ -370,6 +370,15 @@ def test_an_update_whose_picture_is_out_does_not_come_again(monkeypatch, astrona
         assert [sent.method for sent in server.sent] == ([] if again else ["sendPhoto"])
 
 
+def test_an_error_that_nobody_expected_is_told_and_ends_the_update():
+    async def broken(update, context):
+        raise ZeroDivisionError
+
+    with BotApi() as server:
+        process(server, conversation.Redelivered, broken)
+        assert [answer.text for answer in server.sent] == [replies.TROUBLE]
+
+
 def test_an_update_that_is_never_done_in_time_is_given_up(monkeypatch):
     monkeypatch.setattr(conversation.Redelivered, "work_seconds", 0.1)
 
@@ -518,3 +527,44 @@ def test_who_blocked_the_bot_is_let_go(telegram, person, astronaut):
     telegram.block(person)
     assert answers(telegram, update) == []
     telegram.unblock(person)
+
+
+def test_a_video_counts_as_five_photos(telegram, person):
+    for _ in range(6):
+        (answer,) = answers(telegram, telegram.send_video(person, b"never fetched", duration=22))
+        assert answer.text == replies.refusal(Reason.VIDEO_TOO_LONG, 20, is_file=False)
+    (answer,) = answers(telegram, telegram.send_video(person, b"never fetched", duration=22))
+    assert answer.text == replies.slow_down(60)
+
+
+def test_what_telegram_tells_of_a_chat_is_not_commented(telegram, person):
+    timer = {"message_auto_delete_time": 86_400}
+    assert answers(telegram, telegram.send(person, message_auto_delete_timer_changed=timer)) == []
+
+
+def test_a_file_that_telegram_has_no_longer(telegram, person, astronaut):
+    update = telegram.send_photo(person, encode(astronaut))
+    telegram.fail("file", status=404, description="Not Found")
+    (answer,) = answers(telegram, update)
+    assert answer.text == replies.REFUSALS[Reason.BROKEN]
+
+
+def test_the_chat_shows_that_an_answer_is_coming_until_it_comes(telegram, person, astronaut):
+    """Telegram takes it down by itself after five seconds."""
+
+    def shown() -> int:
+        return sum(action.chat_id == person for action in telegram.actions)
+
+    telegram.fail("file", delay=conversation.ACTION_SECONDS + 2)
+    (_,) = answers(telegram, telegram.send_photo(person, encode(astronaut)))
+    assert shown() == 2
+    time.sleep(conversation.ACTION_SECONDS + 1)
+    assert shown() == 2
+
+
+def test_a_long_flood_wait_is_left_to_telegram(telegram, person):
+    telegram.fail("sendMessage", retry_after=25)
+    update = telegram.send_text(person, "hello")
+    assert telegram.deliver(update) == 503
+    assert telegram.deliveries[update["update_id"]][-1].retry_after == 25
+    assert telegram.deliver(update) == 200

@@ -406,6 +406,22 @@ def test_memory_is_bounded(paused: Page) -> None:
     assert recent
 
 
+def test_rows_of_women_and_men(paused: Page) -> None:
+    script = """
+        const probabilities = Object.fromEntries(argument.map((emotion) => [emotion, 1 / 7]));
+        const face = (number, label, probability) => ({ number, emotion: { probabilities },
+            gender: { label, probability }, age: { years: 30, low: 25, high: 35 } });
+        const session = new its.Session();
+        session.add([face(1, "male", 0.9), face(2, "female", 0.8)], 1000);
+        return session.csv();
+    """
+    rows = csv.DictReader(io.StringIO(module(paused, "session", script, list(EMOTIONS))))
+    assert [(row["gender"], row["gender_probability"]) for row in rows] == [
+        ("male", "0.9"),
+        ("female", "0.8"),
+    ]
+
+
 def test_labels_cover_no_face(paused: Page) -> None:
     script = """
         const frames = [{ x: 10, y: 30, width: 40, height: 50 }, { x: 55, y: 30, width: 40, height: 50 },
@@ -710,6 +726,87 @@ def test_photos_go_first(page: Page) -> None:
     assert len(frames) <= 10  # fewer and fewer
 
 
+def telling(*emotions: str) -> dict:
+    """An answer of the server, with men who look like that."""
+    share = dict.fromkeys(EMOTIONS, 0.1)
+    faces = [
+        {
+            "number": number,
+            "box": [60 * number, 50, 40, 40],
+            "emotion": {"label": emotion, "probabilities": share | {emotion: 0.4}},
+            "gender": {"label": "male", "probability": 0.9},
+            "age": {"years": 30, "low": 25, "high": 35},
+            "text": f"{emotion} 40 %, man 90 %, about 30 (25-35)",
+        }
+        for number, emotion in enumerate(emotions, 1)
+    ]
+    return {"type": "faces", "width": 320, "height": 240, "milliseconds": 5, "faces": faces}
+
+
+def test_nobody_in_sight_is_told(page: Page) -> None:
+    page.route_web_socket("**/live/stream", welcoming([], telling()))
+    page.goto("/live")
+    start(page)
+    expect(page.locator("#notice")).to_contain_text("No face yet", timeout=ANSWER_SECONDS * 1000)
+
+
+def test_last_minute_of_either_of_two(page: Page) -> None:
+    page.route_web_socket("**/live/stream", welcoming([], telling("happy", "sad")))
+    page.goto("/live")
+    start(page)
+    expect(page.locator("#faces .number")).to_have_text(["1", "2"])
+    expect(page.locator("#tale")).to_contain_text("Face 1: happy")
+    page.locator("#who label").filter(has_text="Face 2").click()
+    expect(page.locator("#tale")).to_contain_text("Face 2: sad")
+    page.wait_for_timeout(1200)  # in which it is written anew
+    expect(page.locator("#tale")).to_contain_text("Face 2: sad")
+
+
+def test_attempts_become_rarer(page: Page) -> None:
+    page.route_web_socket("**/live/stream", lambda socket: socket.close(code=1011))
+    page.clock.install()
+    page.goto("/live")
+    start(page)
+    for seconds in (1, 2, 4):
+        expect(page.locator("#notice")).to_contain_text(f"Trying again in {seconds} s")
+        page.clock.run_for(seconds * 1000)
+
+
+def test_nothing_connects_while_paused(page: Page) -> None:
+    attempts: list[WebSocketRoute] = []
+
+    def take(socket: WebSocketRoute) -> None:
+        attempts.append(socket)
+        socket.connect_to_server()
+
+    page.route_web_socket("**/live/stream", take)
+    page.goto("/live")
+    start(page)
+    expect_face(page)
+    page.locator("#pause").click()
+    attempts[0].close(code=1000)
+    page.wait_for_timeout(2500)
+    assert len(attempts) == 1
+    page.locator("#pause").click()
+    expect_answers(page)
+
+
+def test_full_screen_where_a_page_may_not_have_it(page: Page) -> None:
+    """As on an iPhone."""
+    page.goto("/live")
+    start(page)
+    connection(page, "live")
+    page.evaluate("() => { live.requestFullscreen = () => Promise.reject(new Error()); }")
+    page.keyboard.press("f")
+    expect(page.locator("#live")).to_have_class(re.compile("full"))
+    assert page.evaluate("document.querySelector('header').inert")
+    page.keyboard.press("Escape")
+    expect(page.locator("#live")).not_to_have_class(re.compile("full"))
+    assert not page.evaluate("document.querySelector('header').inert")
+    with page.expect_download():
+        page.keyboard.press("s")
+
+
 def test_silent_server_is_given_up(page: Page) -> None:
     frames: list[bytes] = []
     page.route_web_socket("**/live/stream", welcoming(frames, None))
@@ -937,6 +1034,19 @@ def test_browser_is_offered_where_it_would_be_let_in(browser: Browser, service) 
         start(page)
         expect(page.get_by_role("heading", name="No camera")).to_be_visible()
         expect(outside).to_be_hidden()
+
+
+def test_browser_is_opened_without_what_telegram_told(browser: Browser, service) -> None:
+    with opened(browser, service, permissions=()) as page:
+        proxy = "window.TelegramWebviewProxy = { postEvent: (...event) => told.push(event) };"
+        page.add_init_script(f"window.told = []; {proxy}")
+        page.goto("/live#tgWebAppVersion=8.0&tgWebAppData=user")
+        page.wait_for_load_state("networkidle")
+        start(page)
+        page.get_by_role("button", name="Open in a browser").click()
+        first, second, *_, last = page.evaluate("told")
+        assert [first, second] == [["web_app_ready", "{}"], ["web_app_expand", "{}"]]
+        assert (last[0], json.loads(last[1])) == ("web_app_open_link", {"url": f"{service.url}/live"})
 
 
 def test_letters_can_be_switched_off_on_a_phone(browser: Browser, service) -> None:

@@ -524,3 +524,42 @@ def test_security_policy_is_strict(browser: Browser, service) -> None:
         }""")
         expect(page).to_have_title("Face Analytics")
         assert ["Content Security Policy" in line for line in lines] == [True]
+
+
+def test_faces_are_counted_and_a_file_can_be_chosen_twice(
+    page: Page, astronaut: np.ndarray, tmp_path: Path
+) -> None:
+    Image.fromarray(np.hstack([astronaut[:300]] * 2)).save(tmp_path / "two.png")
+    for _ in range(2):
+        choose(page, tmp_path / "two.png")
+    results = page.locator(".result")
+    expect(results).to_have_count(2)
+    expect_state(results.first, "found")
+    expect(results.first.locator(".number")).to_have_text(["1", "2"])
+    expect(page.get_by_role("log")).to_contain_text(re.compile(r"Face 1: .* Face 2: "))
+
+
+def test_removed_photo_holds_up_no_other(page: Page, photo: Path) -> None:
+    busy = {"status": 503, "headers": {"Retry-After": "60"}, "json": {"error": "I am busy."}}
+    page.route("**/analyze", lambda route: route.fulfill(**busy), times=1)
+    choose(page, photo, photo)
+    results = page.locator(".result")
+    expect(results.first.locator(".detail")).to_contain_text("Trying again in")
+    results.first.get_by_role("button", name="Remove astronaut.png").click()
+    expect(results).to_have_attribute("data-state", "found", timeout=40_000)  # before the minute is over
+
+
+def test_photo_is_not_sent_for_ever(page: Page, photo: Path) -> None:
+    sent = []
+    busy = {"status": 429, "headers": {"Retry-After": "1"}, "json": {"error": "A lot."}}
+    page.route("**/analyze", lambda route: (sent.append(route), route.fulfill(**busy)))
+    page.clock.install()
+    page.reload()
+    choose(page, photo)
+    for _ in range(14):
+        page.wait_for_timeout(100)
+        page.clock.run_for(1000)
+    result = page.locator(".result")
+    expect_state(result, "failed")
+    assert len(sent) == 10
+    expect(result.get_by_role("button", name="Try again")).to_be_visible()
