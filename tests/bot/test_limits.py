@@ -163,6 +163,24 @@ def test_dynos_share_the_limits(redis_server):
     asyncio.run(scenario())
 
 
+def test_photos_of_a_killed_dyno_do_not_count_as_at_work_for_ever(redis_server, monkeypatch):
+    """Though the person goes on to send others, so that what is kept of them does not expire."""
+    monkeypatch.setattr("bot.limits.AT_WORK_SECONDS", 1)
+
+    async def scenario():
+        async with sharing(redis_server.url) as killed, sharing(redis_server.url) as shared:
+            limits = Limits(SETTINGS, shared)
+            gone = Limits(SETTINGS, killed)
+            async with gone.user(ANN), gone.user(ANN):  # which it does not come to leave
+                assert await refused(photo(limits, ANN)) == 0
+                await asyncio.sleep(0.7)
+                assert await refused(photo(limits, ANN)) == 0
+                await asyncio.sleep(0.7)
+                await photo(limits, ANN)
+
+    asyncio.run(scenario())
+
+
 def test_bots_that_share_a_redis_don_t_share_their_limits(redis_server):
     async def scenario():
         token = "123456:ABCDEFGHIJKL"
