@@ -2,6 +2,7 @@
 and python -m inference --video FILE_OR_CAMERA [--output FILE.mp4] [--csv FILE.csv]"""
 
 import argparse
+import codecs
 import csv
 import json
 import mimetypes
@@ -30,7 +31,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Analyze photos one after the other, or a video; 1 if any could not be read, else 0."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    sys.stdout.reconfigure(errors="surrogateescape")  # file names need not be UTF-8
+    # File names need not be UTF-8, nor have letters that the encoding of the output has.
+    is_utf8 = codecs.lookup(sys.stdout.encoding).name == "utf-8"
+    sys.stdout.reconfigure(errors="surrogateescape" if is_utf8 else "backslashreplace")
     if options.video is not None:
         if options.paths or options.json or options.cropped:
             parser.error("--video goes with --output and --csv alone")

@@ -189,7 +189,7 @@ class Pool:
                     self._idle.put_nowait(process)
                     raise TimeoutError
                 budget = min(VIDEO_SECONDS, VIDEO_SHARE * left)
-                most = left if part == inf else self._seconds
+                most = min(left, VIDEO_MOST_SECONDS) if part == inf else self._seconds
                 work = self._work(process, _film, number, data, longest, budget, part, seconds=most)
                 film = await asyncio.shield(self._keep(work))
                 worked += time.perf_counter() - start

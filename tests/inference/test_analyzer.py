@@ -1,9 +1,13 @@
 import csv
+import json
 
 import cv2
 import numpy as np
 import pytest
 
+from inference.alignment import points
+from inference.attributes import WEIGHTS
+from inference.decoding import decode_age, sigmoid, softmax
 from inference.faces import EMOTIONS
 
 
@@ -15,6 +19,21 @@ def test_the_portrait_is_a_happy_woman_in_her_thirties_or_forties(analyzer, astr
     assert face.age.low <= face.age.years <= face.age.high
     assert sum(face.emotion.probabilities) == pytest.approx(1)
     assert 0 <= face.gender.female <= 1
+
+
+def test_what_is_told_is_calibrated(analyzer, astronaut):
+    landmarks = np.array([points(face.keypoints) for face in analyzer.detect(astronaut)])
+    logits = analyzer.attributes.logits(astronaut, landmarks)
+    ((emotion, gender, age),) = analyzer.attributes.read(astronaut, landmarks)
+    emotions, females, ages = (
+        json.loads((WEIGHTS / f"{name}.json").read_text())["calibration"]
+        for name in ("emotion", "gender", "age")
+    )
+    shares = softmax(logits["emotion"], emotions["temperature"])[0]
+    assert emotion.probabilities == pytest.approx(shares, abs=1e-6)
+    assert gender.female == pytest.approx(sigmoid(logits["gender"][0, 0], females["temperature"]), abs=1e-6)
+    years = [each[0] for each in decode_age(logits["age"], ages["tail"])]
+    assert [age.years, age.low, age.high] == pytest.approx(years, abs=1e-4)
 
 
 def test_faces_of_a_photo_do_not_influence_each_other(analyzer, astronaut):

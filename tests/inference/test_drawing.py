@@ -1,12 +1,13 @@
+import io
 import itertools
 from itertools import combinations
 
 import numpy as np
 import pytest
-from PIL import ImageColor
+from PIL import Image, ImageColor
 
 from inference import drawing
-from inference.drawing import PALETTE, Label, draw, place
+from inference.drawing import PALETTE, Label, draw, encode_jpeg, place
 from inference.faces import EMOTIONS, Age, BoundingBox, Emotion, Face, Gender, Keypoints
 
 PHOTOS = [(1280, 960), (512, 512), (100, 100), (2000, 100), (100, 2000), (4000, 3000)]  # width, height
@@ -361,3 +362,8 @@ def test_the_font_has_every_sign_of_a_label():
     for sign in {*"".join(EMOTIONS), *"womangirlboy", *"0123456789", "·"}:
         assert glyph(sign) != missing, sign
         assert any(glyph(sign)[1]), sign
+
+
+def test_the_picture_that_comes_back_looks_like_the_one_that_came(astronaut):
+    back = np.asarray(Image.open(io.BytesIO(encode_jpeg(astronaut))))
+    assert np.abs(back.astype(int) - astronaut).mean() < 3

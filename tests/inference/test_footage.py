@@ -2,7 +2,9 @@ import io
 import itertools
 import struct
 from contextlib import suppress
+from fractions import Fraction
 from math import inf
+from pathlib import Path
 
 import av
 import numpy as np
@@ -437,8 +439,76 @@ def test_damage_does_no_more_than_a_refusal(source):
     assert played > 20
 
 
-def test_a_file_is_written_as_well(tmp_path):
-    source, target = tmp_path / "http:a.mp4", tmp_path / "b.mp4"  # a name that is like an address
+def test_pixels_that_are_not_square_are_made_so():
+    target = io.BytesIO()
+    with av.open(target, "w", "mp4") as file:
+        stream = file.add_stream("libx264", 25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for image in flag(frames=3):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        file.mux(stream.encode())
+    reader = Reader(target.getvalue())
+    picture = next(reader.frames())
+    assert (reader.width, reader.height, picture.image.shape) == (128, 64, (64, 128, 3))
+
+
+def test_a_song_with_a_cover_is_no_video():
+    target = io.BytesIO()
+    with av.open(target, "w", "mp4") as file:
+        cover = file.add_stream("mjpeg", 1)
+        cover.width, cover.height, cover.pix_fmt = 96, 64, "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        song = file.add_stream("aac", 44_100)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 88_200), np.int16), "s16", "mono")
+        frame.sample_rate, frame.pts = 44_100, 0
+        file.mux(cover.encode(av.VideoFrame.from_ndarray(flag()[0], "rgb24")))
+        file.mux(cover.encode())
+        file.mux(song.encode(frame))
+        file.mux(song.encode())
+    assert refusal(target.getvalue()) is Reason.NOT_A_VIDEO
+
+
+def test_sound_on_the_left_stays_there():
+    """Where it is encoded anew."""
+    target = io.BytesIO()
+    with av.open(target, "w", "matroska") as file:
+        video, sound = file.add_stream("libx264", 25), file.add_stream("libopus", 48_000)
+        video.width, video.height, video.pix_fmt = 96, 64, "yuv420p"
+        sound.codec_context.layout = "stereo"
+        samples = np.zeros((1, 96_000), np.int16)
+        samples[0, ::2] = 8000 * np.sin(np.arange(48_000) / 16)
+        frame = av.AudioFrame.from_ndarray(samples, "s16", "stereo")
+        frame.sample_rate, frame.pts = 48_000, 0
+        for image in flag():
+            file.mux(video.encode(av.VideoFrame.from_ndarray(image, "rgb24")))
+        file.mux(video.encode())
+        file.mux(sound.encode(frame))
+        file.mux(sound.encode())
+    data, _, _ = rewrite(target.getvalue())
+    with av.open(io.BytesIO(data)) as file:
+        left, right = np.concatenate([part.to_ndarray() for part in file.decode(audio=0)], axis=1)
+    assert np.abs(left).mean() > 20 * np.abs(right).mean()
+
+
+def test_large_pictures_are_shrunk_without_dropping_pixels():
+    stripes = np.zeros((960, 1280, 3), np.uint8)
+    stripes[:, ::2] = 255
+    target = io.BytesIO()
+    with av.open(target, "w", "mp4") as file:
+        stream = file.add_stream("libx264", 25, {"crf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 1280, 960, "yuv444p"
+        for _ in range(3):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(stripes, "rgb24")))
+        file.mux(stream.encode())
+    image = next(Reader(target.getvalue()).frames()).image
+    assert max(image.shape) == 640
+    assert np.abs(image[10:-10, 10:-10].astype(int) - 128).max() < 16
+
+
+def test_a_file_is_written_as_well(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source, target = Path("http:a.mp4"), Path("b.mp4")  # a name that is like an address
     source.write_bytes(encode(flag(), sound="aac"))
     reader = Reader(source)
     writer = Writer(target, reader.sound)

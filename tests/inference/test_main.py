@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -22,7 +23,7 @@ def run(*arguments) -> subprocess.CompletedProcess:
 
 @pytest.fixture
 def photos(tmp_path, astronaut):
-    """A folder with a portrait, one sideways, one in grey, and files that are no photos."""
+    """A folder with a portrait, one sideways, a large grey one, and files that are no photos."""
     folder = tmp_path / "photos"
     (folder / "more").mkdir(parents=True)
     (folder / ".cache").mkdir()
@@ -35,7 +36,7 @@ def photos(tmp_path, astronaut):
     (folder / "broken.jpg").write_bytes((folder / "a.jpg").read_bytes()[:2000])
     (folder / "notes.txt").write_text("no photo")
     (folder / ".hidden").write_text("not even looked at")
-    portrait.convert("L").save(folder / "more" / "c.png")
+    portrait.convert("L").resize((3072, 3072)).save(folder / "more" / "c.png")  # shrunk before it is read
     return folder
 
 
@@ -51,9 +52,9 @@ def test_json_has_a_line_for_every_file_of_a_folder(photos, tmp_path):
     for line in (broken, notes, missing):
         assert set(line) == {"path", "error"}
     assert (a["width"], a["height"], b["width"], b["height"]) == (512, 512, 400, 512)
-    for line in (a, b, c):
+    for line, scale in ((a, 1), (b, 1), (c, 6)):
         (face,) = line["faces"]
-        assert face["box"] == pytest.approx([182, 62, 85, 108], abs=8)
+        assert face["box"] == pytest.approx(scale * np.array([182, 62, 85, 108]), abs=8 * scale)
         assert face["emotion"]["label"] == "happy"
         assert sum(face["emotion"]["probabilities"].values()) == pytest.approx(1, abs=0.001)
         assert set(face["emotion"]["probabilities"]) == set(EMOTIONS)
@@ -64,6 +65,18 @@ def test_json_has_a_line_for_every_file_of_a_folder(photos, tmp_path):
     assert written == ["a.jpg.annotated.jpg", "b.jpg.annotated.jpg", "more/c.png.annotated.jpg"]
     with Image.open(tmp_path / "out" / "b.jpg.annotated.jpg") as annotated:
         assert annotated.size == (400, 512)
+    assert result.stderr == ""
+
+
+def test_a_name_that_the_output_can_not_tell_stops_nothing(photos):
+    for name in ("z\u65e5.jpg", "zz.jpg"):
+        (photos / name).write_text("no photo")
+    environment = DEPLOYED | {"PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "inference", photos / "z\u65e5.jpg", photos / "zz.jpg"]
+    result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    first, second = result.stdout.splitlines()
+    assert "z\\u65e5.jpg: " in first
+    assert "zz.jpg: " in second
     assert result.stderr == ""
 
 

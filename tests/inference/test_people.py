@@ -39,6 +39,16 @@ def test_the_emotion_of_most_of_the_time_and_the_moments_of_others():
     assert sum_up(person) == "mostly happy, surprised at 0:03, sad at 0:07; woman, about 30"
 
 
+def test_of_several_times_of_an_emotion_the_longest_is_told():
+    (person,) = watched(*["surprise"] * 2, *["happy"] * 30, *["surprise"] * 10, *["happy"] * 6)
+    assert person.moments == (("surprise", pytest.approx(3.2)),)
+
+
+def test_two_glances_are_no_moment():
+    (person,) = watched(*["happy"] * 20, *["sad"] * 3, *[None] * 20, *["sad"] * 3, *["happy"] * 6)
+    assert person.moments == ()
+
+
 def test_what_lasts_no_longer_than_a_twitch_is_not_told():
     (person,) = watched(*["neutral"] * 30, *["angry"] * 3, *["neutral"] * 30)
     assert person.moments == ()

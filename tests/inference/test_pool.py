@@ -17,7 +17,7 @@ from PIL import Image
 import inference.pool
 from inference.errors import PhotoError, Reason
 from inference.faces import Face
-from inference.pool import AnalysisError, Pool
+from inference.pool import Analysis, AnalysisError, Film, Pool, Skipped
 from tests import pictures, videos
 
 encode = partial(pictures.encode, form="PNG")
@@ -154,6 +154,91 @@ def test_nothing_is_kept_of_a_video_that_was_given_up(run, pool):
 def video_under_way() -> int:
     """The number of the video that this process works on; 0 if it does on none."""
     return inference.pool._under_way[0]
+
+
+class Stand:
+    """In the place of a process, where it only matters who is asked, when, and for how long."""
+
+    loaded, restarts = True, 0
+
+    def __init__(self, megabytes: int) -> None:
+        self.asked: list[tuple] = []  # what, and the seconds that it may take
+        self.answer = lambda function, *arguments: Analysis(1, 1, [], b"", {})
+        self.seconds = 0.0  # that an answer takes
+
+    async def load(self) -> None:
+        pass
+
+    async def run(self, function, *arguments, seconds: float):
+        self.asked.append((function.__name__, seconds))
+        await asyncio.sleep(self.seconds)
+        return self.answer(function, *arguments)
+
+
+@pytest.fixture
+def stands(monkeypatch):
+    monkeypatch.setattr(inference.pool, "_Process", Stand)
+
+
+def film(function, *arguments) -> Film | Analysis:
+    return Film(1, 1, 1, [], b"", {}) if function.__name__ == "_film" else Analysis(1, 1, [], b"", {})
+
+
+@pytest.mark.usefixtures("stands")
+def test_a_live_frame_that_lets_a_photo_go_first_gives_its_process_back():
+    async def scenario():
+        pool = Pool()
+        await pool.warm_up()
+        process = await pool._idle.get()
+        frame = asyncio.create_task(pool.frame(b""))
+        await asyncio.sleep(0.02)
+        photo = asyncio.create_task(pool.analyze(b""))
+        await asyncio.sleep(0.02)
+        pool._idle.put_nowait(process)
+        with pytest.raises(Skipped):
+            await frame
+        async with asyncio.timeout(5):
+            await photo
+        assert [name for name, _ in process.asked] == ["_analyze"]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("stands")
+def test_of_two_processes_one_is_left_to_photos_and_a_video_stays_with_the_other():
+    async def scenario():
+        pool = Pool(processes=2)
+        await pool.warm_up()
+        for process in pool._processes:
+            process.answer, process.seconds = film, 0.5
+        videos = [asyncio.create_task(pool.video(b"", 20, 60)) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        for process in pool._processes:
+            process.seconds = 0
+        async with asyncio.timeout(0.3):
+            await pool.analyze(b"")
+        await asyncio.gather(*videos)
+        asked = [each for process in pool._processes for each in process.asked]
+        whole = ("_film", inference.pool.VIDEO_MOST_SECONDS)  # rather than in parts
+        assert sorted(asked)[1:] == [whole, whole]
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.usefixtures("stands")
+def test_a_video_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(inference.pool, "VIDEO_MOST_SECONDS", 0.2)
+
+    async def scenario():
+        pool = Pool()
+        await pool.warm_up()
+        (process,) = pool._processes
+        process.answer, process.seconds = (lambda function, *arguments: None), 0.05
+        async with asyncio.timeout(5):
+            with pytest.raises(AnalysisError, match="timed_out"):
+                await pool.video(b"", 20, 60)
+
+    asyncio.run(scenario())
 
 
 def test_sigterm_to_every_process_stops_no_photo(run, pool, astronaut):

@@ -50,6 +50,25 @@ def test_the_box_follows_the_face_in_every_frame_under_one_number(clip, followed
         assert np.array_equal(shot.image, image)
 
 
+def test_features_move_with_their_face(followed):
+    """Labels keep clear of them."""
+    (first,), *others = (shot.tracks for shot in followed)
+
+    def nose(track) -> tuple[float, float]:
+        (x, y), box = track.face.keypoints.nose, track.face.box
+        return (x - box.x) / box.width, (y - box.y) / box.height
+
+    for (track,) in others:
+        assert nose(track) == pytest.approx(nose(first), abs=0.08)
+
+
+def test_labels_are_drawn_where_they_were(followed):
+    spots = {}
+    for shot in followed[:2]:
+        annotate(shot, spots)
+        assert list(spots) == [1]
+
+
 def test_frames_between_are_not_looked_at_and_boxes_move_evenly(followed):
     seen = [shot.seconds for shot in followed if shot.seen]
     assert 15 <= len(seen) <= 20

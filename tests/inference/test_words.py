@@ -1,7 +1,7 @@
 import pytest
 
 from inference.faces import Age, BoundingBox, Emotion, Face, Gender, Keypoints
-from inference.words import describe, noun, percent, years
+from inference.words import ADJECTIVES, describe, noun, percent, years
 
 KEYPOINTS = Keypoints((30, 40), (70, 40), (50, 60), (35, 80), (65, 80))
 
@@ -10,6 +10,18 @@ def test_describe_tells_emotion_gender_and_age_with_their_doubts():
     emotion = Emotion((0.01, 0.0, 0.02, 0.93, 0.01, 0.02, 0.01))
     face = Face(BoundingBox(0, 0, 100, 100), 0.99, KEYPOINTS, emotion, Gender(0.98), Age(31.2, 25.6, 37.4))
     assert describe(face) == "happy 93 %, woman 98 %, about 31 (26-37)"
+
+
+def test_each_emotion_has_its_adjective():
+    assert ADJECTIVES == {
+        "angry": "angry",
+        "disgust": "disgusted",
+        "fear": "afraid",
+        "happy": "happy",
+        "sad": "sad",
+        "surprise": "surprised",
+        "neutral": "neutral",
+    }
 
 
 @pytest.mark.parametrize(
