@@ -44,7 +44,7 @@ def test_a_video_s_caption_has_a_line_for_each_person_by_its_number():
     bob = Person(5, 4.0, "neutral", 1.0, (), Gender(0.1), Age(12, 9, 16))
     assert replies.summaries([anna, bob]) == [
         "2. mostly happy, surprised at 0:03; woman, about 30\n5. neutral; boy, about 12\n"
-        "Other numbers were in sight too briefly to tell of them."
+        "Whoever else has a number was in sight too briefly to be told of."
     ]
     assert replies.summaries([replace(anna, number=1)]) == [
         "1. mostly happy, surprised at 0:03; woman, about 30"
