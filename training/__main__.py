@@ -16,8 +16,8 @@ Whatever is stopped goes on where it was when called again.
 import argparse
 import json
 import shutil
-from collections.abc import Callable
-from dataclasses import fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields, replace
 from datetime import date
 from pathlib import Path
 
@@ -82,10 +82,29 @@ def train(options: argparse.Namespace) -> None:
     fitted, _, valid = parts
 
     # Network and training
+    finished = _is_finished(name, options)
     network = serving_copy(_fitted(name, fitted, valid, options), task)
+    history = _history(name, labelled, options)
+    if finished and _goes_further(options.weights, task, history):
+        raise ValueError(
+            f"{options.weights} holds what later fits made of this one, which is over: choose other --weights"
+        )
 
     # Evaluate
-    _ship(name, task, network, _history(name, labelled, options), labelled, parts, options.weights)
+    _ship(name, task, network, history, labelled, parts, options.weights)
+
+
+def _is_finished(name: str, options: argparse.Namespace) -> bool:
+    """Whether a fit has had all of its epochs."""
+    log = options.runs / name / "log.csv"
+    return log.exists() and len(log.read_text().splitlines()) > _settings(name, options)["epochs"]
+
+
+def _goes_further(weights: Path, task: Task, history: list[dict]) -> bool:
+    """Whether the model there has been through these fits and through others since."""
+    record = read_records(weights).get(next(iter(task.heads)))
+    fits = record["trained"]["fits"] if record else []
+    return len(fits) > len(history) and fits[: len(history)] == history
 
 
 def average(options: argparse.Namespace) -> None:
@@ -179,7 +198,7 @@ def _ship(
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Measure every model in `weights` on the validation faces; its calibration stays."""
+    """Measure every model in `weights` whose faces are there on those of `valid`; its calibration stays."""
     from training.report import write_report  # matplotlib; only reports draw
 
     records, answers = read_records(options.weights), {}
@@ -189,11 +208,17 @@ def evaluate(options: argparse.Namespace) -> None:
         own = {attribute: record_of(attribute, options.weights) for attribute in TASKS[name].heads}
         task = task_of(next(iter(own.values())))
         network = model_of(name, options.weights)
-        labelled, valid = (experiment.read(task, split, options.data) for split in ("train", "valid"))
+        try:
+            labelled, valid = (experiment.read(task, split, options.data) for split in ("train", "valid"))
+        except FileNotFoundError as error:
+            print(f"{name} is not measured: {error}")
+            continue
         measured, logits = _measure(own, network, labelled, valid)
         answers |= {attribute: (valid[0], logits[attribute]) for attribute in own}
         for record in measured:
             write_record(record, options.weights)
+    if not answers:
+        raise FileNotFoundError(f"none of the models in {options.weights} has its data in {options.data}")
     write_cards(options.weights)
     write_report(answers, options.weights, options.report)
 
@@ -211,6 +236,14 @@ def _seen(labelled: Located, fits: list[dict]) -> Located:
 def _lists(fits: list[dict]) -> list[str | None]:
     """The clean lists of fits, which averages between them have none of."""
     return [fit.get("clean") for fit in fits if "of" not in fit]
+
+
+def _all(fits: list[dict]) -> Iterator[dict]:
+    """Fits, and those of the models that they learned from."""
+    for each in fits:
+        yield each
+        for member in each.get("ensemble", []):
+            yield from _all(member)
 
 
 def _is_as_it_was(fit: dict) -> bool:
@@ -231,7 +264,7 @@ def _measure(
     record = next(iter(records.values()))
     task, fits = task_of(record), record["trained"]["fits"]
     pictures = experiment.names_digest(labelled)
-    strange = any(fit.get("pictures", pictures) != pictures for fit in fits)
+    strange = any(fit.get("pictures", pictures) != pictures for fit in _all(fits))
     if strange:
         print(f"{record['network']} was fitted to other pictures than train: it may have seen some of valid")
     looks = experiment.looks(network, task, valid)
@@ -290,7 +323,7 @@ def search(options: argparse.Namespace) -> None:
 
     folder = options.runs / (options.name or f"search-{options.task}")
     best = search(_recipe(options), options.trials, options.data, folder)
-    print(f"best of {options.trials}: {best}")
+    print(f"best of {best['fits']}: {best}")
 
 
 def vote(options: argparse.Namespace) -> None:
@@ -353,6 +386,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
         raise FileNotFoundError(f"no {name}.keras in {start}")
     fits = record_of(next(iter(task.heads)), start)["trained"]["fits"] if start else []
     made = {"start": str(start or task.start), "seed": options.seed, "precision": options.precision}
+    made |= {"level": asdict(LEVELS[settings["augmentation"]]), "peak_rate": task.peak_rate}
     made |= _lesson(options) | {"backend": keras.backend.backend()}
     claim(folder, settings | made | {"names": experiment.names_digest(faces)})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes

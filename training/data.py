@@ -51,6 +51,9 @@ FOLDERS = {
     "sadness": "sad",
     "surprised": "surprise",
 }
+# Folders of the splits of a set, in small letters.
+SIDES = dict.fromkeys(("train", "training"), "train")
+SIDES |= dict.fromkeys(("valid", "validation", "val"), "valid") | dict.fromkeys(("test", "testing"), "test")
 LEFT_OUT = "contempt"  # folder of an emotion that is none of ours
 GENDER_FOLDERS = {"male": 0, "man": 0, "men": 0, "female": 1, "woman": 1, "women": 1}
 AGE_FOLDER = re.compile(r"(?P<low>\d{1,3})(-(?P<high>\d{1,3})|\+)$")
@@ -265,7 +268,7 @@ def _rows(table: Path, *columns: str) -> Iterator[dict[str, str]]:
     Raises:
         ValueError: it has not these columns.
     """
-    with table.open(newline="") as lines:
+    with table.open(newline="", encoding="utf-8-sig") as lines:  # as spreadsheets save them, too
         # Some copies have ", " between the titles.
         rows = csv.DictReader(lines, restval="", skipinitialspace=True)
         missing = [column for column in columns if column not in (rows.fieldnames or ())]
@@ -378,10 +381,11 @@ def _read(
         flag: of cv2.imread.
         photos: leave them in their files.
     """
-    divided = split == "test" or any((root / side).is_dir() for side in ("train", "valid", "test"))
-    folder = root / split if divided else root
-    if divided and split == "valid" and not folder.is_dir():
-        folder = root / "test"  # as Kaggle has FER2013
+    sides = _sides(root)
+    divided = split == "test" or bool(sides)
+    folder = sides.get(split, root / split) if divided else root
+    if divided and split == "valid" and "valid" not in sides:
+        folder = sides.get("test", folder)  # as Kaggle has FER2013
     paths = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in PICTURES]
     paths = [path for path in paths if path.parent.name.lower() != LEFT_OUT]
     told = [labels_of(path) for path in paths]
@@ -408,6 +412,12 @@ def _read(
     if not len(faces):
         raise ValueError(f"{folder} has too few pictures: none is left for {split}")
     return faces
+
+
+def _sides(root: Path) -> dict[str, Path]:
+    """The folders of a set that comes divided, by their split."""
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return {SIDES[folder.name.lower()]: folder for folder in folders if folder.name.lower() in SIDES}
 
 
 def _readable(faces: Faces, photos: bool) -> Faces:

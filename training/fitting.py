@@ -444,7 +444,7 @@ def claim(folder: Path, settings: dict) -> None:
     kept = json.loads(path.read_text())
     names = [*settings, *sorted(kept.keys() - settings.keys() - {*KNOWN_LATER})]
     others = [
-        f"{name} {kept.get(name)}, not {settings.get(name)}"
+        "other pictures" if name == "names" else f"{name} {kept.get(name)}, not {settings.get(name)}"
         for name in names
         if kept.get(name) != settings.get(name)
     ]

@@ -386,7 +386,8 @@ def _write(
         rows.writerows((f.split, f.name, f.kind, f.detail) for kind in DROPPED for f in found[kind])
     dropped = {f.name for f in findings if DROPPED[f.kind] and f.split == "train"}
     left = [name for name in faces.names[splits == "train"].tolist() if name not in dropped]
-    (folder / "clean.txt").write_text("".join(f"{name}\n" for name in left))
+    with whole(folder / "clean.txt") as part:
+        part.write_text("".join(f"{name}\n" for name in left))
     for kind in DROPPED:
         shown = [(f, row) for f in found[kind][:SHOWN] for row in f.rows]
         sheet = folder / f"{kind.replace(' ', '-')}.png"

@@ -75,7 +75,7 @@ def grow(network: keras.Model, start: keras.Model) -> None:
     begins as the identity (Net2Net, Chen et al. 2016). Crops may differ in size, heads in number and size.
 
     Raises:
-        ValueError: `start` is no such network.
+        ValueError: `start` is no such network, or one of another width or for crops of other channels.
     """
     known = {layer.name: layer.get_weights() for layer in start.layers}
     if "stem" not in known:
@@ -84,6 +84,10 @@ def grow(network: keras.Model, start: keras.Model) -> None:
         if layer.name in known:
             if [weight.shape for weight in known[layer.name]] == [weight.shape for weight in layer.weights]:
                 layer.set_weights(known[layer.name])
+            elif layer.name not in network.output_names:
+                raise ValueError(
+                    f"the model to go on from has another {layer.name}: grey or colour, or wider"
+                )
         elif layer.name.endswith(LAST_OF_BLOCK):
             layer.gamma.assign(np.zeros(layer.gamma.shape))
 

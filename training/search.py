@@ -27,7 +27,7 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
         recipe: what all fits have in common.
 
     Returns:
-        The options of the best fit, its folder and its figure, higher is better.
+        The options of the best fit, its folder, its figure, higher is better, and how many fits there were.
 
     Raises:
         ValueError: no loss stayed finite, the folder holds the search of another recipe, or the data set
@@ -65,6 +65,7 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
         "options": study.best_params,
         "folder": study.best_trial.user_attrs["folder"],
         "figure": study.best_value,
+        "fits": len(study.get_trials(states=DONE)),
     }
     write_json(folder / "best.json", best)
     return best

@@ -12,6 +12,7 @@ faces, so they are asked about the very crops that the network sees, disturbed a
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import keras
@@ -19,6 +20,7 @@ import numpy as np
 from keras import layers
 
 from training import experiment
+from training.augmentation import LEVELS
 from training.duplicates import folds, groups, near_copies
 from training.experiment import Located
 from training.export import model_of, record_of, serving_copy, task_of
@@ -58,7 +60,8 @@ def teach(
     """
     task = TASKS[name]
     settings = {"task": name, "epochs": epochs, "augmentation": augmentation, "seed": seed, "clean": clean}
-    claim(folder, settings | {"folds": FOLDS, "width": WIDTH, "names": experiment.names_digest(faces)})
+    made = {"level": asdict(LEVELS[augmentation]), "peak_rate": PEAK_RATE, "folds": FOLDS, "width": WIDTH}
+    claim(folder, settings | made | {"names": experiment.names_digest(faces)})
     if (folder / "said.npz").exists():
         return
     photo_of = groups(near_copies(faces[0].images), len(faces[0]))

@@ -119,7 +119,8 @@ def test_rows_that_are_no_picture_are_told_and_the_others_read(tmp_path):
         (3, pixels.replace("9", "300", 1)),
         (5, pixels),
     ]
-    lines = ["emotion, Usage, pixels"] + [f"{emotion}, Training, {picture}" for emotion, picture in rows]
+    lines = ["\ufeffemotion, Usage, pixels"]  # which begins with the mark of some programs for UTF-8
+    lines += [f"{emotion}, Training, {picture}" for emotion, picture in rows]
     (tmp_path / "fer2013.csv").write_text("\n".join([*lines, "3, Training"]))
     faces = read_fer2013(tmp_path, "train")
     assert faces.names.tolist() == ["row0000000.png", "row0000005.png"]
@@ -409,8 +410,19 @@ def test_sof_persons_stay_on_one_side(tmp_path):
     assert 0 < len(valid) < len(train)
     assert not set(train.labels["group"]) & set(valid.labels["group"])
     calibration = train.take(train.calibration())
+    assert len(calibration)
     fitted = train.take(~train.calibration())
     assert not set(calibration.labels["group"]) & set(fitted.labels["group"])
+
+
+@pytest.mark.parametrize("folders", [("Training", "Validation"), ("train", "val"), ("Train", "Test")])
+def test_sets_that_come_divided_stay_so_however_their_folders_are_named(tmp_path, folders):
+    for folder, count in zip(folders, (8, 4), strict=True):
+        _write(
+            tmp_path,
+            *(f"{folder}/{kind}/{number}.jpg" for kind in ("male", "female") for number in range(count)),
+        )
+    assert [len(data.read_folders(tmp_path, split)) for split in ("train", "valid")] == [16, 8]
 
 
 def test_photos_stay_in_their_files(tmp_path, monkeypatch):

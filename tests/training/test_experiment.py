@@ -22,6 +22,7 @@ from training.classes import names
 from training.comparison import compare
 from training.data import FERPLUS_COLUMNS, NOWHERE, read_ferplus, read_utkface
 from training.ensemble import ensemble, voting_weights
+from training.evaluation import CALIBRATE
 from training.experiment import (
     Recipe,
     Voter,
@@ -90,6 +91,41 @@ def test_a_fit_learns_and_its_record_tells_how(place, members):
     assert record["faces"]["fitted"] + record["faces"]["calibration"] == 420
     assert record["held_out"]["accuracy"]["faces"] == record["faces"]["calibration"]
     assert record["valid"]["accuracy"]["faces"] == record["faces"]["valid"] == 105
+
+
+@pytest.mark.parametrize("balance", ["weights", "sampling"])
+def test_a_fit_is_made_as_its_recipe_says_and_valid_has_no_part_in_it(place, tmp_path, monkeypatch, balance):
+    recipe = Recipe("gender", **SMALL, schedule="plateau", decay=0.01, patience=3, mixup=0.3, balance=balance)
+    made, fits, calibrated = [], [], []
+    crops = experiment.crops
+
+    def cut(task, located, weights=None, *arguments, **options):
+        made.append((located[0].names.tolist(), weights, options))
+        return crops(task, located, weights, *arguments, **options)
+
+    def calibrate(logits, labels):
+        calibrated.append((len(logits), len(labels["gender"])))
+        return {"temperature": 1.0}
+
+    monkeypatch.setattr(experiment, "crops", cut)
+    monkeypatch.setattr(experiment, "fit", lambda *arguments, **options: fits.append((arguments, options)))
+    monkeypatch.setitem(CALIBRATE, "gender", calibrate)
+    (tmp_path / "runs/checkpoint").mkdir(parents=True)
+    run(recipe, place / "data", tmp_path / "runs")
+    fitted, held_out, valid = experiment.divided(recipe, task_of(recipe), place / "data")
+    (names, weights, options), (watched, *_), *_ = made
+    assert names == fitted[0].names.tolist()
+    rare = fitted[0].labels["gender"] == np.bincount(fitted[0].labels["gender"]).argmin()
+    told, other = (weights, options["draw"]) if balance == "weights" else (options["draw"], weights)
+    assert told[rare].min() > told[~rare].max()
+    assert other is None
+    assert options["mixup"] == 0.3
+    assert watched == held_out[0].names.tolist()  # by which it is stopped early
+    ((*_, rate), said) = fits[0]
+    assert rate == SMALL["peak_rate"]
+    assert said == {"schedule": "plateau", "weight_decay": 0.01, "patience": 3, "average": None}
+    assert len(held_out[0]) != len(valid[0])
+    assert calibrated == [(len(held_out[0]),) * 2]
 
 
 def test_a_finished_fit_is_only_read(place, members):
@@ -163,6 +199,20 @@ def test_ours_begins_with_a_model_like_it_whose_head_may_have_other_classes():
     kernels = [each.get_layer("stage3_block2_b").kernel.numpy() for each in (model, network)]
     np.testing.assert_array_equal(*kernels)
     assert network.output_shape == (None, 4)
+
+
+def test_votes_are_weighed_on_faces_that_were_kept_out_of_valid(place, members, tmp_path, monkeypatch):
+    asked = []
+
+    def weigh(said, targets):
+        asked.append((said.shape[1], len(targets)))
+        return voting_weights(said, targets)
+
+    monkeypatch.setattr("training.ensemble.voting_weights", weigh)
+    ensemble("emotion", members, place / "data", place / "runs", tmp_path / "voters")
+    kept = read_record(place / "runs" / members[0])["faces"]
+    assert kept["calibration"] != kept["valid"]
+    assert asked == [(kept["calibration"],) * 2]
 
 
 def test_members_vote_by_weights_and_teach_one_network(place, members):
@@ -493,6 +543,14 @@ def test_only_a_model_like_ours_is_gone_on_from(place):
         build(recipe, task_of(recipe))
 
 
+def test_a_model_of_other_crops_is_not_gone_on_from(place):
+    grey = Recipe("emotion")
+    build(grey, task_of(grey)).save(place / "grey.keras")
+    recipe = Recipe("gender", pretrained=str(place / "grey.keras"))
+    with pytest.raises(ValueError, match="another stem"):
+        build(recipe, task_of(recipe))
+
+
 def test_a_fit_is_known_by_the_side_and_the_rate_that_are_its_networks_own(monkeypatch):
     settings = settings_of(Recipe("emotion"))
     assert settings == settings_of(Recipe("emotion", side=settings["side"], peak_rate=settings["peak_rate"]))
@@ -642,7 +700,7 @@ def test_a_fit_goes_on_only_with_the_same_faces(place, monkeypatch):
             with pytest.raises(KeyboardInterrupt):
                 run(recipe, place / "data", folder)
     (place / "list.txt").write_text("\n".join(names[:199]))
-    with pytest.raises(ValueError, match="was made with list .* names"):
+    with pytest.raises(ValueError, match="was made with list .* other pictures"):
         run(recipe, place / "data", folder)
 
 

@@ -16,9 +16,11 @@ import pytest
 from inference.faces import ATTRIBUTES, EMOTIONS
 from training import experiment, teachers
 from training.__main__ import _is_or_follows, _parser, _seen, _task, main
+from training.augmentation import LEVELS
 from training.cards import STRANGE
 from training.conditions import CONDITIONS
 from training.data import locate, read_ferplus
+from training.evaluation import CALIBRATE
 from training.fitting import digest
 from training.networks import precision, residual
 from training.tasks import NETWORK_OF, TASKS, kinds
@@ -317,6 +319,48 @@ def test_pictures_that_a_model_may_have_seen_are_told(place, tmp_path, capsys):
     assert STRANGE not in (place / "weights/README.md").read_text()
 
 
+def test_pictures_that_a_model_s_teachers_may_have_seen_are_told(place, tmp_path, capsys):
+    for folder in ("member", "weights"):
+        shutil.copytree("weights", tmp_path / folder)
+    record = _record(place, "emotion")
+    fits = [fit | {"pictures": "others"} for fit in record["trained"]["fits"]]
+    record["trained"]["fits"][-1]["ensemble"] = [fits]
+    (tmp_path / "weights/emotion.json").write_text(json.dumps(record))
+    main(["evaluate", "--data", "data", "--weights", f"{tmp_path}/weights"])
+    assert capsys.readouterr().out.count("it may have seen some of valid") == 1
+
+
+def test_copies_of_faces_that_were_fitted_to_are_left_out_of_a_figure(place, tmp_path, monkeypatch):
+    shutil.copytree("weights", tmp_path / "weights")
+    asked = []
+
+    def first(images, others):
+        asked.append((len(images), len(others)))
+        return np.arange(len(images)) == 0
+
+    monkeypatch.setattr("training.__main__.copied", first)
+    main(["evaluate", "--data", "data", "--weights", f"{tmp_path}/weights"])
+    for name, (faces, others) in zip(("emotion", "gender"), asked, strict=True):
+        record = json.loads((tmp_path / f"weights/{name}.json").read_text())
+        assert others == record["trained"]["faces"]["fitted"]
+        assert faces == record["valid"]["accuracy"]["faces"]
+        assert record["valid"]["without_copies"]["faces"] == faces - 1
+
+
+def test_a_model_whose_data_are_not_there_is_named_and_the_others_are_measured(place, tmp_path, capsys):
+    shutil.copytree("weights", tmp_path / "weights")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/utkface").symlink_to((place / "data/utkface").resolve())
+    path = tmp_path / "weights/gender.json"
+    before = json.loads(path.read_text())
+    path.write_text(json.dumps(before | {"valid": None}))
+    main(["evaluate", "--data", f"{tmp_path}/data", "--weights", f"{tmp_path}/weights"])
+    assert "emotion is not measured: no pictures" in capsys.readouterr().out
+    assert json.loads(path.read_text())["valid"]["accuracy"] == before["valid"]["accuracy"]
+    with pytest.raises(FileNotFoundError, match="none of the models"):
+        main(["evaluate", "--data", str(tmp_path), "--weights", f"{tmp_path}/weights"])
+
+
 @pytest.mark.parametrize("left", [[], ["gender"]])
 def test_missing_records_are_named(place, tmp_path, left):
     for name in left:
@@ -358,6 +402,34 @@ def test_a_model_is_not_written_over_that_was_gone_on_with_since():
         assert not _is_or_follows([*start, later], start, "emotion", 1)
 
 
+def test_a_fit_that_is_over_is_not_written_over_what_later_ones_made_of_it(place, tmp_path):
+    shutil.copytree("weights", tmp_path / "weights")
+    elsewhere = ("--weights", str(tmp_path / "weights"))
+    later = ("--start", "weights", "--epochs", "1", "--seed", "4", "--runs", str(tmp_path / "runs"))
+    main(["emotion", *later, *elsewhere, *FIT])
+    made = (tmp_path / "weights/emotion.json").read_text()
+    with pytest.raises(ValueError, match="later fits"):
+        main(["emotion", *elsewhere, *FIT])
+    assert (tmp_path / "weights/emotion.json").read_text() == made
+    main(["emotion", *later, *elsewhere, *FIT])  # which is the last
+
+
+def test_a_model_is_calibrated_on_faces_that_were_kept_out_of_fitting_and_of_valid(
+    place, tmp_path, monkeypatch
+):
+    calibrated = []
+
+    def calibrate(logits, labels):
+        calibrated.append((len(logits), len(labels["votes"])))
+        return {"temperature": 1.0}
+
+    monkeypatch.setitem(CALIBRATE, "emotion", calibrate)
+    main(["emotion", "--weights", str(tmp_path), *FIT])
+    kept = _record(place, "emotion")["trained"]["faces"]["calibration"]
+    assert kept != COUNTS["valid"]
+    assert calibrated == [(kept, kept)]
+
+
 def test_a_fit_never_goes_on_from_another_model_than_it_began_with(place, tmp_path):
     start = tmp_path / "start"
     shutil.copytree("weights", start)
@@ -371,9 +443,17 @@ def test_a_fit_never_goes_on_from_another_model_than_it_began_with(place, tmp_pa
         main(again)
 
 
-def test_a_fit_never_goes_on_under_other_settings(place):
+def test_a_fit_never_goes_on_under_other_settings(place, monkeypatch):
     with pytest.raises(ValueError, match="another folder"):
         main(["emotion", "--epochs", "99", *FIT])
+    with monkeypatch.context() as patch:
+        patch.setitem(LEVELS, "none", LEVELS["high"])
+        with pytest.raises(ValueError, match="level"):
+            main(["emotion", *FIT])
+    with monkeypatch.context() as patch:
+        patch.setitem(TASKS, "emotion_base", replace(TASKS["emotion_base"], peak_rate=9))
+        with pytest.raises(ValueError, match=r"peak_rate 0.03, not 9"):
+            main(["emotion", *FIT])
     assert _epochs_fitted(place, "emotion") == EPOCHS["emotion"]
 
 
