@@ -1,4 +1,4 @@
-"""The live camera: a session such as the page's, alone and beside photos."""
+"""The live camera, alone and beside photos; it sends as often as it may, a tenth more often than the page."""
 
 import json
 import time

@@ -306,7 +306,7 @@ def report(fleet: Fleet, record: Record, minutes: float) -> str:
         "/healthz of the first dyno, p50 / p95 / p99, ms": percentiles(record.health),
         "/healthz unanswered": record.silent,
         "tracebacks in the logs": log.count("Traceback"),
-        "memory of the first dyno at start, quarters and end, MB": " / ".join(
+        "memory of the first dyno, with development packages, at start, quarters and end, MB": " / ".join(
             f"{megabytes(used)}" for used in record.memory
         ),
     }

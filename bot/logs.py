@@ -1,4 +1,4 @@
-"""Logging: one line an event to stderr, in which no token ever appears."""
+"""Logging to stderr, in which no token ever appears."""
 
 import logging
 

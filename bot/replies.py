@@ -164,15 +164,17 @@ def privacy(operator_contact: str, live: bool) -> str:
         live: whether /live can open the camera.
     """
     camera = (
-        "/live sends a few frames of your camera a second, from when you start it until you stop it or leave "
-        "the page; they are treated likewise. "
+        "/live sends up to 15 small pictures of your camera a second, from when you start it until you pause "
+        "or stop it or leave the page; each is forgotten as soon as it is answered. "
     )
     frames = ", and how many frames a camera sent"
     text = (
         "Your photos and videos are analyzed in this bot's memory and forgotten as soon as you have the "
         "answer. They are never stored, never shown to anybody and never used for training. Nobody is "
-        f"identified. {camera if live else ''}What is logged: that a photo or a video came, when, how long "
-        f"it took and how many faces it had{frames if live else ''}; no names, no texts, no pictures. "
+        f"identified. {camera if live else ''}What is logged: that a photo or a video came, when, how "
+        "long it was, what became of it, how long that took and how many faces it had"
+        f"{frames if live else ''}; no names, no texts, no pictures. For a minute I remember how many photos "
+        "came from you, as nobody may send too many. "
         "The chat itself is kept by Telegram, under Telegram's own terms."
     )
     return f"{text}\n\nWhom to ask: {operator_contact}." if operator_contact else text

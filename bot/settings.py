@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     photo_seconds: float = Field(12, ge=1, le=20)  # that one photo may take in its process
     photo_megabytes: int = Field(500, ge=100, le=10_000)  # of memory that it may take there, likewise
     video_seconds: float = Field(20, ge=1, le=60)  # that a video may last
-    max_in_flight: int = Field(32, ge=1, le=100)  # updates worked on at once; also Telegram's max_connections
+    max_in_flight: int = Field(32, ge=1, le=100)  # updates worked on at once
     operator_contact: str = Field("", max_length=200)  # shown in /privacy
     user_photos_a_minute: int = Field(30, ge=1, le=1000)  # of one person
     user_photos_at_once: int = Field(10, ge=1, le=100)  # of one person; an album has 10

@@ -53,6 +53,7 @@ PLACES = {  # default and words
 SLOWEST = 1e-9  # rate of learning that may be asked for
 SHARE = 0.5  # of teachers in what is learnt
 CLEAN = "file of the names of the pictures to fit to, as inspect writes it"
+SETS = "fer2013, ferplus, utkface, sof, ckplus, or a folder of class folders"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -552,9 +553,7 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("inspect", help="tell what is wrong with a data set")
     _add_places(command, "data", "runs")
-    command.add_argument(
-        "dataset", help="fer2013, ferplus, utkface, sof, ckplus, or a folder of class folders"
-    )
+    command.add_argument("dataset", help=SETS)
     command.add_argument(
         "--epochs", type=_at_least(0), default=6, help="of the networks that doubt labels; 0 doubts none"
     )
@@ -616,7 +615,7 @@ def _add_recipe(parser: argparse.ArgumentParser, but: tuple[str, ...] = ()) -> N
         "seed": (int, ""),
     }
     texts = {
-        "dataset": "default: the task's own",
+        "dataset": f"{SETS}; default: the task's own",
         "clean": CLEAN,
         "teacher": "folder of a finished fit or ensemble to learn from",
         "pretrained": "file of weights to begin with, of a backbone without its top or of a model like ours",

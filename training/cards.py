@@ -57,8 +57,9 @@ these sets is in this repository.
   person), and the old are few.
 - Groups differ: see the tables. `race` is UTKFace's own crude label, used here to show differences, never
   predicted.
-- Faces in profile, covered, blurred or far away are read less well: see the tables of conditions, of
-  which sunglasses and masks are drawn, as the data sets have hardly any. Of profiles there is no figure.
+- Faces that are covered or far away are read less well, emotion in grainy photos, too: see the tables of
+  conditions, of which sunglasses and masks are drawn, as the data sets have hardly any. Of profiles and of
+  blurred faces there is no figure.
 
 ## Not to be used for
 
@@ -80,7 +81,9 @@ FER+, and `utkface/{{train,valid}}/*.jpg`. The last command only measures. A sto
 
 STRANGE = "**It was fitted to other pictures than `train`, and may have seen some that it is measured on.**"
 LONGER = " The shipped model, above,\nwas fitted for longer; this table compares networks."
-KEPT = "FIT8 is a folder with the model that the eighth fit of its card left, and so on.\n"
+KEPT = """\
+FIT8 is a copy of `weights`, made when the eighth fit of its card was its last, and so on.
+"""
 MODELS = """\
 MODEL1 and so on are folders with models that were made by such commands, too; the records beside these cards
 tell the fits of each.
@@ -254,8 +257,8 @@ def _comparison(name: str, compared: dict, record: dict | None) -> str:
     return f"""\
 ## {name.capitalize()}: ours and others, trained alike
 
-Those of our network, `residual`, and the baselines of `training/baselines.py` that have been fitted so far
-({len(networks)} of {len(NETWORKS)}), from scratch to the same {fitted:,} faces by
+Our network, `residual`, and the baselines of `training/baselines.py` that have been fitted so far
+({len(networks)} of {len(NETWORKS)}), each from scratch to the same {fitted:,} faces by
 `python -m training compare {name}{_options(special)} --epochs {recipe["epochs"]}`.{longer}
 
 {table(("network", "parameters", *(TITLES[key][0] for key in shown)), rows)}

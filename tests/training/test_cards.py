@@ -196,7 +196,7 @@ def test_the_commands_that_make_them_are_told(records):
     assert f"seed 4, crops of 40 pixels, {weighed}, 25% of it mixed with what it started from" in text
     assert "seed 5, to the faces of `clean.txt`, in float32" in text
     assert "then the mean of what fits 3, 4 and 6 left, then" in text
-    assert "FIT8 is a folder" in text
+    assert "FIT8 is a copy" in text
     assert "seed 9, 80% of its targets from an ensemble of 2 models like it" in text
     assert "MODEL1 and so on are folders" in text
     assert "seed 6, on jax, 50% of its targets from larger networks that had not seen the face" in text
