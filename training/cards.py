@@ -16,9 +16,10 @@ Written by `python -m training`; edit `training/cards.py`, not this file.
 
 Two small residual networks read a face that the detector found and `inference/alignment.py` turned
 and cut. Every figure of their cards was measured on the `valid` split, by `python -m training evaluate`.
-No model was fitted to it, nor were temperatures or ranges set on it, but design choices were made with it in
-view: on other photos expect less. Brackets hold 95 % intervals: Wilson's for shares, bootstrap for errors.
+{unseen}Design choices were made with it in view: on other photos expect less. Brackets hold 95 % intervals:
+Wilson's for shares, bootstrap for errors.
 """
+UNSEEN = "No model was fitted to it, nor were temperatures or ranges set on it.\n"
 
 SHARED = """\
 ## Data, split and licence
@@ -115,7 +116,9 @@ def cards(records: dict[str, dict], comparison: dict[str, dict], others: dict[st
     kept = KEPT if any("of" in fit for fit in fits) else ""
     kept += MODELS if any("ensemble" in fit for fit in fits) else ""
     shared = SHARED.format(commands=_commands(records), kept=kept, remark=remark)
-    return "\n".join([INTRODUCTION, *sections, shared])
+    strange = any(record["valid"].get("other_pictures") for record in records.values())
+    introduction = INTRODUCTION.format(unseen="" if strange else UNSEEN)
+    return "\n".join([introduction, *sections, shared])
 
 
 def _emotion(record: dict) -> str:

@@ -30,8 +30,8 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
         The options of the best fit, its folder, its figure, higher is better, and how many fits there were.
 
     Raises:
-        ValueError: no loss stayed finite, the folder holds the search of another recipe, or the data set
-            can't teach the task.
+        ValueError: no loss stayed finite, the folder holds the search of another recipe or on other
+            pictures, or the data set can't teach the task.
     """
     made = settings_of(recipe)
     del made["level"]  # each fit draws its own
@@ -54,11 +54,14 @@ def search(recipe: Recipe, trials: int, data: Path, folder: Path) -> dict:
         name = digest(json.dumps(asdict(drawn)))
         trial.set_user_attr("folder", name)
         try:
-            figure = score(recipe.task, run(drawn, data, folder / name)["held_out"])
+            record = run(drawn, data, folder / name)
         except FloatingPointError:
             study.tell(trial, state=TrialState.PRUNED)
-        else:
-            study.tell(trial, figure)
+            continue
+        if study.user_attrs.get("pictures", record["pictures"]) != record["pictures"]:
+            raise ValueError(f"{folder} has fits to other pictures: delete it, or choose another folder")
+        study.set_user_attr("pictures", record["pictures"])
+        study.tell(trial, score(recipe.task, record["held_out"]))
     if not study.get_trials(states=(TrialState.COMPLETE,)):
         raise ValueError(f"none of the {trials} fits in {folder} kept a finite loss: try more of them")
     best = {

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from inference.faces import ATTRIBUTES, MIRRORED_FACES
-from training.cards import cards
+from training.cards import UNSEEN, cards
 from training.conditions import CONDITIONS
 from training.evaluation import HEADLINE, REPORT, headlines
 from training.experiment import NETWORKS, Recipe
@@ -201,6 +202,13 @@ def test_the_commands_that_make_them_are_told(records):
     assert "MODEL1 and so on are folders" in text
     assert "seed 6, on jax, 50% of its targets from larger networks that had not seen the face" in text
     assert "one seed" in text  # the first fit, `base`, had another than the one that this command gives it
+
+
+def test_who_measures_on_faces_that_were_fitted_to_does_not_say_otherwise(records):
+    assert UNSEEN in cards(records, {}, {})
+    strange = deepcopy(records)
+    strange["emotion"]["valid"]["other_pictures"] = True
+    assert UNSEEN not in cards(strange, {}, {})
 
 
 def test_a_model_not_made_yet_has_no_card(records):

@@ -365,22 +365,31 @@ def _study(folder):
 
 @pytest.fixture
 def fits(monkeypatch):
-    """What becomes of the fits of a search, first to last: figures or errors; recipes replace them."""
-    outcomes, recipes = [], []
+    """What becomes of the fits of a search, first to last: figures or errors; recipes; pictures."""
+    outcomes, recipes, pictures = [], [], {"fitted": "some"}
 
     def fitted(recipe, data, folder):
         recipes.append(recipe)
         outcome = outcomes.pop(0)
         if isinstance(outcome, float):
-            return {"held_out": {"accuracy": {"share": outcome}}}
+            return {"held_out": {"accuracy": {"share": outcome}}, "pictures": pictures.copy()}
         raise outcome
 
     monkeypatch.setattr("training.search.run", fitted)
-    return outcomes, recipes
+    return outcomes, recipes, pictures
+
+
+def test_a_search_never_compares_fits_to_other_pictures(tmp_path, fits):
+    outcomes, _, pictures = fits
+    outcomes += [0.7, 0.9]
+    search(Recipe("gender"), 1, tmp_path, tmp_path)
+    pictures["fitted"] = "others"
+    with pytest.raises(ValueError, match="other pictures"):
+        search(Recipe("gender"), 2, tmp_path, tmp_path)
 
 
 def test_a_search_in_several_calls_never_draws_the_same_twice(tmp_path, fits):
-    outcomes, recipes = fits
+    outcomes, recipes, _ = fits
     outcomes += [0.1, 0.2, 0.3, 0.4]
     for trials in (1, 2, 4):
         search(Recipe("gender"), trials, tmp_path, tmp_path / "search")
@@ -392,7 +401,7 @@ def test_a_search_in_several_calls_never_draws_the_same_twice(tmp_path, fits):
 
 
 def test_a_search_goes_on_after_fits_that_diverge(tmp_path, fits):
-    outcomes, recipes = fits
+    outcomes, recipes, _ = fits
     outcomes += [FloatingPointError(), FloatingPointError(), 0.5]
     with pytest.raises(ValueError, match="none of the 1 fits"):
         search(Recipe("gender"), 1, tmp_path, tmp_path / "search")
@@ -403,7 +412,7 @@ def test_a_search_goes_on_after_fits_that_diverge(tmp_path, fits):
 
 
 def test_a_search_that_is_interrupted_takes_the_fit_up_again(tmp_path, fits):
-    outcomes, recipes = fits
+    outcomes, recipes, _ = fits
     outcomes += [KeyboardInterrupt(), 0.5]
     with pytest.raises(KeyboardInterrupt):
         search(Recipe("gender"), 1, tmp_path, tmp_path / "search")
@@ -412,7 +421,7 @@ def test_a_search_that_is_interrupted_takes_the_fit_up_again(tmp_path, fits):
 
 
 def test_a_search_goes_on_with_the_same_clean_list_alone(tmp_path, fits):
-    outcomes, _ = fits
+    outcomes, *_ = fits
     outcomes += [0.5]
     listed = tmp_path / "clean.txt"
     listed.write_text("one.jpg\n")
