@@ -121,7 +121,7 @@ class Pool:
     def __init__(self, processes: int = 1, seconds: float = 12, megabytes: int = 500) -> None:
         """
         Args:
-            processes: each takes up to 370 MB of memory.
+            processes: each takes up to 380 MB of memory.
             seconds: that one photo may take, not counting its wait for a free process.
             megabytes: of memory that one photo may take, beyond that of the models.
         """
