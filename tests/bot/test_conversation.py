@@ -555,10 +555,10 @@ def test_the_chat_shows_that_an_answer_is_coming_until_it_comes(telegram, person
     def shown() -> int:
         return sum(action.chat_id == person for action in telegram.actions)
 
-    telegram.fail("file", delay=conversation.ACTION_SECONDS + 2)
+    telegram.fail("file", delay=conversation.ACTION_SECONDS + 1)
     (_,) = answers(telegram, telegram.send_photo(person, encode(astronaut)))
     assert shown() == 2
-    time.sleep(conversation.ACTION_SECONDS + 1)
+    time.sleep(conversation.ACTION_SECONDS + 0.5)
     assert shown() == 2
 
 

@@ -411,7 +411,6 @@ def test_a_fit_that_is_over_is_not_written_over_what_later_ones_made_of_it(place
     with pytest.raises(ValueError, match="later fits"):
         main(["emotion", *elsewhere, *FIT])
     assert (tmp_path / "weights/emotion.json").read_text() == made
-    main(["emotion", *later, *elsewhere, *FIT])  # which is the last
 
 
 def test_a_model_is_calibrated_on_faces_that_were_kept_out_of_fitting_and_of_valid(
