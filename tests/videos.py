@@ -45,6 +45,7 @@ def encode(
     turn: int = 0,
     options: dict[str, str] | None = None,
     samples: int = 0,
+    pixels: Fraction | None = None,
 ) -> bytes:
     """A video.
 
@@ -56,11 +57,14 @@ def encode(
         turn: degrees by which a player is to turn it against the clock.
         options: of the container.
         samples: of the tone, a second; 0 for what its codec mostly has.
+        pixels: how wide they are to their height; None for square ones, untold.
     """
     target = io.BytesIO()
     with av.open(target, "w", container, options) as file:
         picture = file.add_stream(codec, Fraction(rate).limit_denominator(1000))
         picture.pix_fmt = {"gif": "rgb8", "mjpeg": "yuvj420p", "ffv1": "yuv420p"}.get(codec, "yuv420p")
+        if pixels:
+            picture.codec_context.sample_aspect_ratio = pixels
         samples = samples or (SAMPLES if sound == "aac" else 48_000)
         tone = file.add_stream(sound, samples) if sound else None
         count = 0

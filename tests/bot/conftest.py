@@ -1,8 +1,11 @@
 """What the bot's tests share: people who write to it, and its answers."""
 
+import asyncio
 import itertools
 
+import httpx
 import pytest
+from starlette.applications import Starlette
 
 PEOPLE = itertools.count(10_000, 100)  # ids of users who have not written before; a test may add to its own
 
@@ -18,3 +21,18 @@ def answers(telegram, update) -> list:
     before = len(telegram.sent)
     assert telegram.deliver(update) == 200
     return telegram.sent[before:]
+
+
+def ask(app: Starlette, method: str, path: str, raising: bool = True, **options) -> httpx.Response:
+    """What a service in this process, which has not been started, answers.
+
+    Args:
+        raising: the errors that it would answer with 500.
+    """
+
+    async def scenario() -> httpx.Response:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=raising)
+        async with httpx.AsyncClient(transport=transport, base_url="http://faces") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(scenario())

@@ -30,6 +30,7 @@ from bot.asgi import client_address
 from bot.settings import Settings
 from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.pool import AnalysisError
+from tests.bot.conftest import ask
 from tests.bot.test_journal import count
 from tests.botapi import BOT, BotApi
 from tests.conftest import METRICS_TOKEN, SECRET, TOKEN, Service, start_service, stop_service
@@ -171,15 +172,6 @@ def application(monkeypatch, pool=None, **settings) -> Starlette:
     app = asgi.create_application(Settings(**settings))
     app.state.pool = pool
     return app
-
-
-def ask(app: Starlette, method: str, path: str, raising: bool = True, **options) -> httpx.Response:
-    async def scenario() -> httpx.Response:
-        transport = httpx.ASGITransport(app, raise_app_exceptions=raising)
-        async with httpx.AsyncClient(transport=transport, base_url="http://faces") as client:
-            return await client.request(method, path, **options)
-
-    return asyncio.run(scenario())
 
 
 def failing(error: Exception) -> SimpleNamespace:

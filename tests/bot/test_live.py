@@ -23,6 +23,7 @@ from websockets.sync.client import ClientConnection, connect
 from bot import asgi, conversation, journal, live, replies
 from bot.settings import FRAME_BYTES, Settings
 from inference.pool import AnalysisError
+from tests.bot.conftest import ask
 from tests.bot.test_miniapp import sign
 from tests.botapi import BOT
 from tests.conftest import METRICS_TOKEN, TOKEN, Service
@@ -342,12 +343,7 @@ def get(monkeypatch):
     """Gets a page from a service with these settings that has not been started."""
     monkeypatch.setattr(asgi.logs, "configure", lambda settings: None)
 
-    async def answer(path: str, settings: Settings) -> httpx.Response:
-        transport = httpx.ASGITransport(asgi.create_application(settings))
-        async with httpx.AsyncClient(transport=transport, base_url="http://faces") as client:
-            return await client.get(path)
-
-    return lambda path, settings: asyncio.run(answer(path, settings))
+    return lambda path, settings: ask(asgi.create_application(settings), "GET", path)
 
 
 def converse(*messages: dict, deaf: bool = False) -> list[dict]:

@@ -156,6 +156,10 @@ def video_under_way() -> int:
     return inference.pool._under_way[0]
 
 
+def answer(function, *arguments) -> Film | Analysis:
+    return Film(1, 1, 1, [], b"", {}) if function.__name__ == "_film" else Analysis(1, 1, [], b"", {})
+
+
 class Stand:
     """In the place of a process, where it only matters who is asked, when, and for how long."""
 
@@ -163,7 +167,7 @@ class Stand:
 
     def __init__(self, megabytes: int) -> None:
         self.asked: list[tuple] = []  # what, and the seconds that it may take
-        self.answer = lambda function, *arguments: Analysis(1, 1, [], b"", {})
+        self.answer = answer
         self.seconds = 0.0  # that an answer takes
 
     async def load(self) -> None:
@@ -178,10 +182,6 @@ class Stand:
 @pytest.fixture
 def stands(monkeypatch):
     monkeypatch.setattr(inference.pool, "_Process", Stand)
-
-
-def film(function, *arguments) -> Film | Analysis:
-    return Film(1, 1, 1, [], b"", {}) if function.__name__ == "_film" else Analysis(1, 1, [], b"", {})
 
 
 @pytest.mark.usefixtures("stands")
@@ -210,7 +210,7 @@ def test_of_two_processes_one_is_left_to_photos_and_a_video_stays_with_the_other
         pool = Pool(processes=2)
         await pool.warm_up()
         for process in pool._processes:
-            process.answer, process.seconds = film, 0.5
+            process.seconds = 0.5
         videos = [asyncio.create_task(pool.video(b"", 20, 60)) for _ in range(2)]
         await asyncio.sleep(0.05)
         for process in pool._processes:
