@@ -2,24 +2,50 @@
 
 from gunicorn import glogging
 from gunicorn.asgi import websocket
-from gunicorn.workers.gasgi import ASGIWorker
+from gunicorn.asgi.protocol import ASGIProtocol
+from gunicorn.workers import gasgi
 
 from bot.settings import FRAME_BYTES, load
 
 FORCED_AFTER = 24  # seconds from SIGTERM until what still hangs on a connection is cut off
+LINGER = 1  # seconds from SIGTERM until idle connections are closed: a request may be on its way on them
 MAX_UNREAD = 64 * 1024  # bytes of answers to pings
 
 settings = load()  # here, so that a wrong setting stops the start with its one sentence
 
 
-class Worker(ASGIWorker):
+class Worker(gasgi.ASGIWorker):
     """Tells the application of SIGTERM, so that it takes no new work on connections that are still open."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.idle: set[Connection] = set()
 
     def handle_exit_signal(self):
         self.asgi.state.stopping = self.loop.time()
         self.asgi.state.live.stop()
         self.cfg.set("graceful_timeout", FORCED_AFTER)  # the arbiter's is for the application's own end, too
+        self.loop.call_later(LINGER, self._close_idle)
         super().handle_exit_signal()
+
+    def _close_idle(self):
+        for connection in list(self.idle):
+            connection._keepalive_timeout()
+
+
+class Connection(ASGIProtocol):
+    """Tells the worker while it is idle between two requests; gunicorn would wait for it when it stops."""
+
+    def _arm_keepalive_timer(self):
+        self.worker.idle.add(self)
+        super()._arm_keepalive_timer()
+
+    def _cancel_keepalive_timer(self):
+        self.worker.idle.discard(self)
+        super()._cancel_keepalive_timer()
+
+
+gasgi.ASGIProtocol = Connection  # looked up there for each connection
 
 
 class Log(glogging.Logger):
@@ -60,8 +86,8 @@ workers = 1  # python-telegram-bot keeps its state per process; scale with more 
 loglevel = settings.log_level.lower()
 graceful_timeout = 28  # seconds: 25 for work in flight, 3 to leave; the platform kills 30 s after SIGTERM
 timeout = 30  # seconds without a heartbeat of the event loop
-# Seconds. A router that keeps its connections for longer may send a request just when one is closed, and
-# answer it with 503; but gunicorn waits for idle connections when it stops, so longer ones would cost that.
-keepalive = 5
+# Seconds; longer than the 90 that Heroku's router keeps idle connections, or it might send a request on one
+# just being closed, and answer it with 503: https://devcenter.heroku.com/articles/http-routing#keepalives
+keepalive = 95
 websocket_max_message_size = FRAME_BYTES
 control_socket_disable = True

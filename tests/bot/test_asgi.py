@@ -6,6 +6,7 @@ import concurrent.futures
 import io
 import itertools
 import json
+import re
 import socket
 import time
 from contextlib import ExitStack
@@ -33,7 +34,7 @@ from inference.pool import AnalysisError
 from tests.bot.conftest import ask
 from tests.bot.test_journal import count
 from tests.botapi import BOT, BotApi
-from tests.conftest import METRICS_TOKEN, SECRET, TOKEN, Service, start_service, stop_service
+from tests.conftest import METRICS_TOKEN, ROOT, SECRET, TOKEN, Service, start_service, stop_service
 from tests.pictures import encode
 
 SECRET_HEADER = "X-Telegram-Bot-Api-Secret-Token"
@@ -480,13 +481,18 @@ def test_who_only_seems_to_send_shuts_nobody_else_out(bot, astronaut):
 
 
 def test_it_ends_in_time_though_somebody_holds_a_connection_open(tmp_path):
-    service = start_service(tmp_path / "log")
+    config = (ROOT / "gunicorn.conf.py").read_text()
+    forced_after = int(re.search(r"FORCED_AFTER = (\d+)", config)[1])
+    sooner = tmp_path / "gunicorn.conf.py"
+    sooner.write_text(config.replace(f"FORCED_AFTER = {forced_after}", "FORCED_AFTER = 3"))
+    service = start_service(tmp_path / "log", ["gunicorn", "--config", str(sooner), "bot.asgi:application"])
     service.wait_until(lambda health: health["models_ready"])
-    with socket.create_connection(("127.0.0.1", urlsplit(service.url).port)) as held:
+    with socket.create_connection(("127.0.0.1", urlsplit(service.url).port)) as held, httpx.Client() as idle:
         held.sendall(b"GET / HTTP/1.1\r\nHo")
+        idle.get(service.url)
         start = time.monotonic()
         assert stop_service(service) == 0
-        assert time.monotonic() - start < 30  # then Heroku kills
+        assert time.monotonic() - start - 3 + forced_after < 30  # then Heroku kills
     log = service.log.read_text()
     assert "Forcing close of 1 connections" in log
     assert "leaked semaphore" not in log  # as of a process that was killed
