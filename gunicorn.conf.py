@@ -8,6 +8,7 @@ from gunicorn.workers import gasgi
 from bot.settings import FRAME_BYTES, load
 
 FORCED_AFTER = 24  # seconds from SIGTERM until what still hangs on a connection is cut off
+REQUEST_SECONDS = 10  # from a connection's begin until the head of its first request is there
 LINGER = 1  # seconds from SIGTERM until idle connections are closed: a request may be on its way on them
 MAX_UNREAD = 64 * 1024  # bytes of answers to pings
 
@@ -34,7 +35,13 @@ class Worker(gasgi.ASGIWorker):
 
 
 class Connection(ASGIProtocol):
-    """Tells the worker while it is idle between two requests; gunicorn would wait for it when it stops."""
+    """Tells the worker while it is idle; gunicorn would wait for it when it stops, and for a first request
+    for ever."""
+
+    def connection_made(self, transport):
+        super().connection_made(transport)
+        self.worker.idle.add(self)
+        self._keepalive_handle = self.worker.loop.call_later(REQUEST_SECONDS, self._keepalive_timeout)
 
     def _arm_keepalive_timer(self):
         self.worker.idle.add(self)

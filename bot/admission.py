@@ -9,8 +9,8 @@ from redis.asyncio import Redis
 
 from bot.shared import Shared
 
-REMEMBERED = 100_000  # updates, in the memory of one process
-REMEMBERED_SECONDS = 24 * 60 * 60  # Telegram redelivers for a day
+REMEMBERED = 20_000  # updates, in the memory of one process
+REMEMBERED_SECONDS = 60 * 60  # no longer does Telegram wait before it sends one again
 LEASE_SECONDS = 10  # that a claim in Redis outlives a killed process
 RENEWAL_SECONDS = 3  # between renewals of a lease
 WORKING, FINISHED = b"working", b"finished"

@@ -60,9 +60,9 @@ CHANGES = {
     "refused": (logging.CRITICAL, "Telegram accepts TELEGRAM_BOT_TOKEN no longer; only the demo page works"),
 }
 UPLOAD_SECONDS = 100  # for a photo to reach the demo page over a slow line
-UPLOADS = 6  # at once on the demo page, each in memory
-UPLOADS_AN_ADDRESS = 3  # of those, so that one that only seems to send shuts nobody out
-PAGE_PHOTOS = 4  # of those, analyzed or waiting for it; Telegram's photos have their own bound
+UPLOADS = 4  # at once on the demo page, each in memory
+UPLOADS_AN_ADDRESS = 2  # of those, so that one that only seems to send shuts nobody out
+PAGE_PHOTOS = 3  # of those, analyzed or waiting for it; Telegram's photos have their own bound
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -266,8 +266,10 @@ async def webhook(request: Request) -> Response:
         return later()
     except RetryAfter as error:
         return later(error.retry_after.total_seconds())
-    except (TelegramError, TimeoutError):  # temporary ones; see conversation.Redelivered
+    except TimeoutError:  # too much to do
         return later()
+    except TelegramError:  # a temporary one; see conversation.Redelivered
+        return later(None)
     return PlainTextResponse("ok")
 
 
@@ -470,9 +472,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def later(seconds: float = RETRY_SECONDS) -> Response:
-    """Telegram is to send the update again."""
-    return PlainTextResponse("later", 503, {"Retry-After": str(round(seconds))})
+def later(seconds: float | None = RETRY_SECONDS) -> Response:
+    """Telegram is to send the update again; where nobody knows when, after ever longer pauses."""
+    return PlainTextResponse("later", 503, {} if seconds is None else {"Retry-After": str(round(seconds))})
 
 
 def busy() -> Response:

@@ -76,11 +76,11 @@ TOO_LARGE = "too large"  # of what was sent: error 413, which the library has no
 VIDEO_COST = 5  # photos that a video counts as, against the limits
 UNKNOWN = "application/octet-stream"  # the MIME type of files whose kind the sender does not know
 FILM_NAME = "faces.mp4"
-GIVEN_UP = 1000  # photos that are remembered to have crashed or hung their process, or to have come too late
+GIVEN_UP = 1000  # updates that are remembered to have crashed or hung their process, or to have been tried
 WAITING = 10_000  # updates fetched by polling that may wait for their turn or for a place
-TRIES = 10  # of an update that is never done in time; the models are loaded within six
+TRIES = 10  # of an update that is never done in time or never sent; the models are loaded within six
 LARGE_BYTES = 2_000_000
-LARGE_FILES = 4  # at once in memory; others wait before they are fetched
+LARGE_FILES = 2  # photos, and videos, at once in memory; others wait before they are fetched
 ACTIONS = {
     "photo": ChatAction.UPLOAD_PHOTO,
     "video": ChatAction.RECORD_VIDEO,
@@ -168,7 +168,11 @@ async def mention(update: Update, context: ContextTypes.DEFAULT_TYPE) -> None:
     replied = message.reply_to_message
     if replied is not None and _kind(replied) is not None and not _is_own(replied):
         await _answer(replied, update, context)
-    elif len(message.text.split()) == 1:
+    elif len(message.text.split()) > 1:
+        return
+    elif message.external_reply:
+        await _say(message, replies.REPLY_FROM_ELSEWHERE)
+    else:
         await start(update, context)
 
 
@@ -221,21 +225,24 @@ class Redelivered(Application):
             try:
                 async with asyncio.timeout(self.work_seconds):
                     await super().process_update(update)
-            except TimeoutError:
+            except (TimeoutError, NetworkError) as error:
+                late = isinstance(error, TimeoutError)
                 if entry.outcome == "answered":  # and would be from the start, if it came again
-                    log.warning("the rest of a long answer was lost: it took too long")
+                    log.warning(
+                        "the rest of a long answer was lost: %s", "it took too long" if late else error
+                    )
                 elif not self._is_hopeless(update.update_id):
                     raise
                 else:
-                    entry.end("failed", "timed_out")
-                    await _give_up(update.effective_message)
+                    entry.end("failed", "timed_out" if late else type(error).__name__)
+                    await _give_up(update.effective_message, replies.NOT_IN_TIME if late else replies.TROUBLE)
 
     def _is_hopeless(self, update_id: int) -> bool:
-        """Note that an update was not done in time; whether it has been so often that it would never be.
+        """Note that an update could not be answered; whether it has been so often that it never could be.
 
         Telegram sends it until it is acknowledged, and nothing else of its chat before.
         """
-        tries = self.bot_data["late"][update_id] = self.bot_data["late"].get(update_id, 0) + 1
+        tries = self.bot_data["tries"][update_id] = self.bot_data["tries"].get(update_id, 0) + 1
         return tries >= TRIES
 
     async def process_error(self, update, error, job=None, coroutine=None) -> bool:
@@ -322,8 +329,9 @@ def build_application(settings: Settings, pool: Pool, limits: Limits, albums: Al
         builder = builder.application_class(Polled)
     application = builder.build()
     application.bot_data.update(settings=settings, pool=pool, limits=limits, albums=albums)
-    application.bot_data.update(given_up=LRUCache(GIVEN_UP), late=LRUCache(GIVEN_UP))
-    application.bot_data["large_files"] = asyncio.Semaphore(LARGE_FILES)
+    application.bot_data.update(given_up=LRUCache(GIVEN_UP), tries=LRUCache(GIVEN_UP))
+    # Photos have their own places, as one is soon done, and videos wait long for one another.
+    application.bot_data["large_files"] = {moving: asyncio.Semaphore(LARGE_FILES) for moving in (False, True)}
     application.bot_data["places"] = asyncio.Semaphore(settings.max_in_flight)
 
     new = filters.UpdateType.MESSAGE  # not edited ones, which old updates may hold
@@ -432,7 +440,9 @@ async def _answer(message: Message, update: Update, context: ContextTypes.DEFAUL
     except SlowDown as refusal:
         entry.end("slowed", "photos_a_minute" if refusal.seconds else "photos_at_once")
         if await limits.may_tell(sender, refusal):
-            await _say(message, replies.slow_down(refusal.seconds))
+            await _say(
+                update.effective_message, replies.slow_down(refusal.seconds)
+            )  # who asks, not who sent it
             await limits.told(sender, refusal)
 
 
@@ -444,7 +454,7 @@ async def _analyze(message: Message, update: Update, context: ContextTypes.DEFAU
     try:
         if update.update_id in given_up:  # nobody could be told; and another process need not die of it
             raise AnalysisError(given_up[update.update_id])
-        large = context.bot_data["large_files"] if _is_large(message) else nullcontext()
+        large = context.bot_data["large_files"][entry.moving] if _is_large(message) else nullcontext()
         async with asyncio.timeout(budget), large:
             answer = await _work(message, context.bot_data["pool"], settings)
     except PhotoError as error:
@@ -583,10 +593,10 @@ async def _present(
         log.warning("the rest of a long answer was lost: %s", error)
 
 
-async def _give_up(message: Message) -> None:
-    """Tell that an update is never done in time; where nobody can be told any more, it ends all the same."""
+async def _give_up(message: Message, text: str) -> None:
+    """Tell that an update is not tried again; where nobody can be told any more, it ends all the same."""
     try:
-        await _say(message, replies.NOT_IN_TIME)
+        await _say(message, text)
     except TelegramError as error:
         if is_temporary(error):
             raise

@@ -171,10 +171,10 @@ def privacy(operator_contact: str, live: bool) -> str:
     text = (
         "Your photos and videos are analyzed in this bot's memory and forgotten as soon as you have the "
         "answer. They are never stored, never shown to anybody and never used for training. Nobody is "
-        f"identified. {camera if live else ''}What is logged: that a photo or a video came, when, how "
-        "long it was, what became of it, how long that took and how many faces it had"
-        f"{frames if live else ''}; no names, no texts, no pictures. For a minute I remember how many photos "
-        "came from you, as nobody may send too many. "
+        f"identified. {camera if live else ''}What is logged: that a message came, when, what became "
+        "of it, how long that took, how long a video was and how many faces there were"
+        f"{frames if live else ''}; no names, no texts, no pictures. For a minute, and until the next photo "
+        "from anybody, I remember how many photos came from you, as nobody may send too many. "
         "The chat itself is kept by Telegram, under Telegram's own terms."
     )
     return f"{text}\n\nWhom to ask: {operator_contact}." if operator_contact else text

@@ -20,7 +20,7 @@ ADVICE = {
     "telegram_bot_token": "must look like 123456:ABC-DEF1234ghIkl, as @BotFather gave it",
     "webhook_url": "must be the public address of this service, such as https://example.com, and no more: "
     f"{WEBHOOK_PATH} is added to it",
-    "webhook_secret": "must be 1 to 256 of the characters A-Z a-z 0-9 _ -",
+    "webhook_secret": "must be 16 to 256 of the characters A-Z a-z 0-9 _ -",
     "telegram_api_url": "must be an address such as http://localhost:8081",
     "heroku_app_default_domain_name": "must be a domain name",
     "port": "must be a number from 1 to 65535",
@@ -85,7 +85,7 @@ class Settings(BaseSettings):
 
     telegram_bot_token: _secret(r"\d+:[A-Za-z0-9_-]{10,}") | None = None
     webhook_url: Annotated[HttpUrl, AfterValidator(_plain)] | None = None
-    webhook_secret: _secret(r"[A-Za-z0-9_-]{1,256}") | None = None  # the form that setWebhook takes
+    webhook_secret: _secret(r"[A-Za-z0-9_-]{16,256}") | None = None  # of what setWebhook takes
     telegram_api_url: HttpUrl = HttpUrl("https://api.telegram.org")
     heroku_app_default_domain_name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.-]+$")] | None = (
         None

@@ -484,11 +484,16 @@ def test_it_ends_in_time_though_somebody_holds_a_connection_open(tmp_path):
     config = (ROOT / "gunicorn.conf.py").read_text()
     forced_after = int(re.search(r"FORCED_AFTER = (\d+)", config)[1])
     sooner = tmp_path / "gunicorn.conf.py"
-    sooner.write_text(config.replace(f"FORCED_AFTER = {forced_after}", "FORCED_AFTER = 3"))
+    sooner.write_text(re.sub(r"(FORCED_AFTER|REQUEST_SECONDS) = \d+", r"\1 = 3", config))
     service = start_service(tmp_path / "log", ["gunicorn", "--config", str(sooner), "bot.asgi:application"])
     service.wait_until(lambda health: health["models_ready"])
-    with socket.create_connection(("127.0.0.1", urlsplit(service.url).port)) as held, httpx.Client() as idle:
-        held.sendall(b"GET / HTTP/1.1\r\nHo")
+    address = "127.0.0.1", urlsplit(service.url).port
+    with socket.create_connection(address) as silent:
+        silent.sendall(b"GET / HTTP/1.1\r\nHo")
+        silent.settimeout(30)
+        assert silent.recv(1) == b""  # closed, as no request came
+    with socket.create_connection(address) as held, httpx.Client() as idle:
+        held.sendall(b"POST /analyze HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
         idle.get(service.url)
         start = time.monotonic()
         assert stop_service(service) == 0

@@ -91,7 +91,7 @@ def test_an_update_is_one_line_in_the_log(telegram, bot, person, astronaut):
     assert re.fullmatch(rf"INFO .*: update=\d+ chat=private outcome=answered faces=1 {times}", *photo)
     assert "chat=private outcome=answered reply=" in "".join(start)
     assert "chat=private outcome=refused kind=not_an_image download=" in "".join(diary)
-    assert re.search(r"chat=group outcome=ignored total=\S+$", *dance)
+    assert dance == []  # nor is there one of what a group says among itself
     assert not any(text in log for text in (str(person), "diary", "user"))
     assert "HTTP/1.1" not in log  # a line of an access log
 
@@ -257,12 +257,13 @@ def test_the_bot_does_not_read_what_it_has_drawn_itself(telegram, astronaut):
     assert answer.text == replies.REPLY_TO_THE_ORIGINAL
 
 
-def test_a_picture_of_another_topic_can_not_be_seen(telegram):
+@pytest.mark.parametrize("words", [f"/analyze@{BOT}", f"@{BOT}"])
+def test_a_picture_of_another_topic_can_not_be_seen(telegram, words):
     origin = {"type": "hidden_user", "date": 0, "sender_user_name": "Anna"}
     external = {"origin": origin, "photo": telegram.store_photo(encode(np.zeros((90, 90, 3), np.uint8)))}
-    text = f"/analyze@{telegram.bot['username']}"
-    entities = [{"type": "bot_command", "offset": 0, "length": len(text)}]
-    update = telegram.send(GROUP, text=text, entities=entities, external_reply=external)
+    kind = "bot_command" if words.startswith("/") else "mention"
+    entities = [{"type": kind, "offset": 0, "length": len(words)}]
+    update = telegram.send(GROUP, text=words, entities=entities, external_reply=external)
     (answer,) = answers(telegram, update)
     assert answer.text == replies.REPLY_FROM_ELSEWHERE
 
@@ -342,12 +343,12 @@ def process(server: BotApi, kind: type[Application], handler, times: int = 1) ->
         url = f"http://127.0.0.1:{server.port}/bot"
         builder = ApplicationBuilder().application_class(kind).token(server.token).base_url(url).updater(None)
         async with builder.build() as application:
-            application.bot_data.update(late={}, places=asyncio.Semaphore())
+            application.bot_data.update(tries={}, places=asyncio.Semaphore())
             application.add_handler(MessageHandler(filters.TEXT, handler))
             application.add_error_handler(conversation.failed)
             update = Update.de_json(server.send_text(7, "hello"), application.bot)
             for _ in range(times - 1):
-                with pytest.raises(TimeoutError):
+                with pytest.raises((TimeoutError, NetworkError)):
                     await application.process_update(update)
             await application.process_update(update)
 
@@ -388,6 +389,22 @@ def test_an_update_that_is_never_done_in_time_is_given_up(monkeypatch):
     with BotApi() as server:
         process(server, conversation.Redelivered, answer, times=conversation.TRIES)
         assert [sent.text for sent in server.sent] == [replies.NOT_IN_TIME]
+
+
+def test_an_answer_that_telegram_never_takes_is_given_up(caplog):
+    """Else the picture would be fetched and analyzed for a day."""
+    caplog.set_level("INFO", "bot.journal")
+
+    async def answer(update, context):
+        raise NetworkError("Bad Gateway")
+
+    with BotApi() as server:
+        process(server, conversation.Redelivered, answer, times=conversation.TRIES)
+        assert [sent.text for sent in server.sent] == [replies.TROUBLE]
+    outcomes = [line.split()[2:4] for line in caplog.messages]
+    assert outcomes == [["outcome=redelivered", "kind=NetworkError"]] * (conversation.TRIES - 1) + [
+        ["outcome=failed", "kind=NetworkError"]
+    ]
 
 
 @pytest.mark.parametrize("refusal", ["blocked", "chat not found"])
@@ -490,6 +507,7 @@ def test_a_failed_download_is_left_to_redelivery(telegram, person, astronaut):
     update = telegram.send_photo(person, encode(astronaut))
     telegram.fail("file", status=502)
     assert telegram.deliver(update) == 503
+    assert telegram.deliveries[update["update_id"]][-1].retry_after == 0  # Telegram's own pauses grow
     assert len(answers(telegram, update)) == 1
 
 
@@ -535,6 +553,14 @@ def test_a_video_counts_as_five_photos(telegram, person):
         assert answer.text == replies.refusal(Reason.VIDEO_TOO_LONG, 20, is_file=False)
     (answer,) = answers(telegram, telegram.send_video(person, b"never fetched", duration=22))
     assert answer.text == replies.slow_down(60)
+
+
+def test_who_asks_too_often_is_told_and_not_who_sent_the_video(telegram, person):
+    video = telegram.send_video(GROUP, b"never fetched", duration=22)
+    for _ in range(7):
+        asked = telegram.send_text(GROUP, f"/analyze@{BOT}", user=person, reply_to=message_id(video))
+        (answer,) = answers(telegram, asked)
+    assert (answer.text, answer.reply_to) == (replies.slow_down(60), message_id(asked))
 
 
 def test_what_telegram_tells_of_a_chat_is_not_commented(telegram, person):

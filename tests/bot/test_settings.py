@@ -32,8 +32,8 @@ def test_the_secret_is_derived_from_the_token_where_none_is_set(monkeypatch):
     derived = load().secret
     assert derived == load().secret
     assert TOKEN not in derived
-    monkeypatch.setenv("WEBHOOK_SECRET", "chosen")
-    assert load().secret == "chosen"
+    monkeypatch.setenv("WEBHOOK_SECRET", "chosen-by-operator")
+    assert load().secret == "chosen-by-operator"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,7 @@ def test_the_secret_is_derived_from_the_token_where_none_is_set(monkeypatch):
         ("WEBHOOK_URL", "https://faces.example.com/#top"),
         ("WEBHOOK_URL", "https://anna:secret@faces.example.com"),
         ("WEBHOOK_SECRET", "not allowed: spaces"),
+        ("WEBHOOK_SECRET", "fifteen-letters"),
         ("WEBHOOK_SECRET", "x" * 257),
         ("TELEGRAM_API_URL", "localhost:8081"),
         ("HEROKU_APP_DEFAULT_DOMAIN_NAME", "a b"),
@@ -112,10 +113,10 @@ def test_every_setting_has_its_advice():
 
 def test_secrets_are_not_in_the_representation(monkeypatch):
     monkeypatch.setenv("TELEGRAM_BOT_TOKEN", TOKEN)
-    monkeypatch.setenv("WEBHOOK_SECRET", "hush-hush")
+    monkeypatch.setenv("WEBHOOK_SECRET", "hush-hush-hush-hush")
     monkeypatch.setenv("REDIS_URL", "rediss://:pass-word@example.com:6380")
     monkeypatch.setenv("METRICS_TOKEN", "0123456789abcdef")
-    assert set(load().secrets) == {TOKEN, "hush-hush", "pass-word", "0123456789abcdef"}
+    assert set(load().secrets) == {TOKEN, "hush-hush-hush-hush", "pass-word", "0123456789abcdef"}
     assert not any(secret in repr(load()) for secret in load().secrets)
 
 
