@@ -153,6 +153,9 @@ def _check_folder(parser: argparse.ArgumentParser, output: Path, photos: list[tu
     for path, name in photos:
         if first.setdefault(name, path).resolve() != path.resolve():
             parser.error(f"--output would write {path} over {first[name]}: name a folder that holds both")
+    kind, _ = mimetypes.guess_type(output)
+    if kind and not output.exists():
+        parser.error(f"--output names a folder for all photos, and {output} looks like a file")
     try:
         output.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
@@ -199,7 +202,9 @@ def _line(face: Face) -> str:
 
 
 def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
-    """Refuse to write over the video, to one file twice, or where there is no folder."""
+    """Refuse to write over the video, to one file twice, where there is no folder, or another format."""
+    if options.output and options.output.suffix.lower() != ".mp4":
+        parser.error(f"--output writes MP4: {options.output} must end in .mp4")
     taken = {Path(options.video).resolve(): "the video"}
     for name, target in (("--output", options.output), ("--csv", options.csv)):
         if target is None:

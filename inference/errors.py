@@ -14,7 +14,7 @@ class Reason(StrEnum):
     TOO_SMALL = "the picture is too small"
     TOO_LONG = "the picture is far longer than wide, or wider than long"
     TOO_MANY_PIXELS = "the image has too many pixels"
-    TOO_MANY_BYTES = "the file is too large"
+    TOO_MANY_BYTES = f"the file is larger than {MAX_BYTES // 2**20} MB"
     NOT_A_VIDEO = "not a video of a known format"
     BROKEN_VIDEO = "the video is damaged, or of a variant that cannot be read"
     VIDEO_TOO_LONG = "the video is too long"

@@ -35,6 +35,7 @@ DECODING_THREADS = 2  # of HEIF and AVIF; each one's stack counts towards MEMORY
 
 PHOTOMETRIC = ExifTags.Base.PhotometricInterpretation  # a tag of TIFF; 0 is white at zero
 DEPTH = ExifTags.Base.BitsPerSample  # another one
+PLANES = ExifTags.Base.PlanarConfiguration  # another one; 2 is one colour after the other
 
 WIDE = (9, 12)  # primaries of BT.2020 and of Display P3, by their numbers in ITU-T H.273
 
@@ -119,6 +120,8 @@ def _decode(data: bytes, max_side: float) -> Photo:
     image.load()
     if image.size != decoded_size:  # a HEIF with two headers that differ
         raise PhotoError(Reason.BROKEN)
+    if image.mode == "I" and not 0 <= min(image.getextrema()) <= max(image.getextrema()) < 2**16:
+        raise PhotoError(Reason.BROKEN)  # 32 bits: as of floating point, but for those that hold 16
 
     if image.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
         image.putalpha(255)  # who wrote it meant nothing by that channel
@@ -166,6 +169,8 @@ def _check(data: bytes, image: Image.Image, width: int, height: int, max_side: f
         raise PhotoError(Reason.BROKEN)
     if image.mode == "F":  # what is white in floating point is anybody's guess
         raise PhotoError(Reason.BROKEN)
+    if image.format == "TIFF" and image.tag_v2.get(PLANES) == 2 and max(image.tag_v2.get(DEPTH, (1,))) > 8:
+        raise PhotoError(Reason.BROKEN)  # uncompressed, Pillow reads each byte of it for a pixel
     if image.format == "HEIF" and _is_cut_short(data):
         raise PhotoError(Reason.BROKEN)
 
@@ -238,8 +243,7 @@ def _shrink(image: Image.Image, width: int, height: int) -> Image.Image:
 def _flatten(image: Image.Image) -> Image.Image:
     """Any mode -> L, RGB or CMYK: 8 bits, no palette, transparent parts over white."""
     if image.mode.startswith("I"):
-        values = np.clip(np.asarray(image).astype(np.int32), 0, 65535)
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+        return Image.fromarray(((np.asarray(image).astype(np.int32) + 128) // 257).astype(np.uint8))
     if image.mode == "La":  # weighted by its alpha; Pillow has no direct way from it to RGBA
         image = image.convert("LA")
     if image.has_transparency_data:

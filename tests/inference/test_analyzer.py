@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inference.alignment import points
-from inference.attributes import WEIGHTS
+from inference.attributes import CROWD, WEIGHTS
 from inference.decoding import decode_age, sigmoid, softmax
 from inference.faces import EMOTIONS
 
@@ -34,6 +34,25 @@ def test_what_is_told_is_calibrated(analyzer, astronaut):
     assert gender.female == pytest.approx(sigmoid(logits["gender"][0, 0], females["temperature"]), abs=1e-6)
     years = [each[0] for each in decode_age(logits["age"], ages["tail"])]
     assert [age.years, age.low, age.high] == pytest.approx(years, abs=1e-4)
+
+
+def test_a_crowd_is_read_like_each_of_it_with_few_crops_in_memory(analyzer, astronaut, monkeypatch):
+    (face,) = analyzer.detect(astronaut)
+    moves = np.arange(2 * CROWD + 3)[:, None, None] % 7
+    landmarks = (np.array([points(face.keypoints)]) + moves).astype(np.float32)
+    cut, counts = analyzer.attributes._cut, []
+
+    def count(image, group):
+        counts.append(len(group))
+        return cut(image, group)
+
+    monkeypatch.setattr(analyzer.attributes, "_cut", count)
+    crowd = analyzer.attributes.logits(astronaut, landmarks)
+    assert counts == [CROWD, CROWD, 3]
+    for row in (0, CROWD + 5, 2 * CROWD + 2):
+        alone = analyzer.attributes.logits(astronaut, landmarks[row : row + 1], mirrored=False)
+        for name, logits in alone.items():
+            np.testing.assert_allclose(crowd[name][row], logits[0], atol=1e-3)
 
 
 def test_faces_of_a_photo_do_not_influence_each_other(analyzer, astronaut):

@@ -255,6 +255,17 @@ def test_scales_16_bit_colour():
     assert off(read_photo(tiff(deep, 2))) == 0
 
 
+def test_refuses_16_bits_of_one_colour_after_the_other():
+    deep = np.asarray(quadrants()).astype(np.uint16) * 257
+    assert refusal(tiff(deep, 2, t284=2)) == Reason.BROKEN
+
+
+@pytest.mark.parametrize("values", [GREY_16.astype(np.uint32) * 65537, GREY_16.astype(np.int32) - 65535])
+def test_refuses_grey_of_32_bits(values):
+    signed = {} if values.dtype == np.uint32 else {"t339": 2}
+    assert refusal(tiff(values, 1, **signed)) == Reason.BROKEN
+
+
 def test_refuses_floating_point():
     data = tiff(GREY_16.astype(np.float32) / 65535, 1, t339=3)
     assert Image.open(io.BytesIO(data)).mode == "F"

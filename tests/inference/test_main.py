@@ -167,6 +167,8 @@ def test_what_can_not_be_looked_at_is_named_when_it_is_read(tmp_path, monkeypatc
     [
         (["a.jpg", "--output", "a.jpg/out"], "a.jpg/out: Not a directory"),
         (["a.jpg", "--output", "a.jpg"], "a.jpg is not a folder"),
+        (["a.jpg", "--output", "b.jpg"], "b.jpg looks like a file"),
+        (["--video", "0", "--output", "b.webm"], "b.webm must end in .mp4"),
         ([""], "the name is empty"),
         (["a.jpg", "--output", ""], "the name is empty"),
     ],
