@@ -258,7 +258,7 @@ def test_the_command_line_never_writes_over_the_video_nor_where_it_can_t(
     for options, words in (
         (["--output", "./a.mp4"], "--output would write over the video"),
         (["--csv", tmp_path / "a.mp4"], "--csv would write over the video"),
-        (["--output", "b", "--csv", "./b"], "--csv would write over --output"),
+        (["--output", "b.mp4", "--csv", "./b.mp4"], "--csv would write over --output"),
         (["--output", "no/b.mp4"], "--output needs the folder no, which does not exist"),
         (["--output", "b.mp4", "--csv", "no/b.csv"], "--csv needs the folder no, which does not exist"),
     ):
@@ -266,11 +266,11 @@ def test_the_command_line_never_writes_over_the_video_nor_where_it_can_t(
             film(monkeypatch, analyzer, "a.mp4", *options)
         assert ended.value.code == 2
         assert capsys.readouterr().err.splitlines()[-1].endswith(f"error: {words}")
-    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.mp4").mkdir()
     for option in ("--output", "--csv"):
-        assert film(monkeypatch, analyzer, "a.mp4", option, "folder") == 1
-        assert capsys.readouterr().err == "folder: Is a directory\n"
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "folder"]
+        assert film(monkeypatch, analyzer, "a.mp4", option, "folder.mp4") == 1
+        assert capsys.readouterr().err == "folder.mp4: Is a directory\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "folder.mp4"]
     assert (tmp_path / "a.mp4").read_bytes() == clip
     for name in ("kept.mp4", "kept.csv"):
         (tmp_path / name).write_text("what was there")
