@@ -15,6 +15,8 @@ FORGOTTEN_SECONDS = 5.0  # after which it is in any case
 EMOTION_SECONDS = 0.2  # time constant: a change shows to 92 % within half a second
 TRAIT_SECONDS = 10.0  # time constant with which what was seen of gender and age is forgotten
 REACH = 0.25  # of a box's sides, added on each side, so that a small face may move by its own size
+DOUBTS = 3  # frames one after the other that contradict what is known of a face, after which it is another's
+CONTRADICTION = 0.7  # between two probabilities of a gender
 SAME_FACE = 0.2  # overlap (IoU) of two such boxes from which they may be the same face
 
 
@@ -33,13 +35,14 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """What is known of a face: its track and the weight of its traits, as of when it was last seen, and in
-    how many frames it was missing since then."""
+    """What is known of a face: its track and the weight of its traits, as of when it was last seen, in how
+    many frames it was missing since then, and how many contradicted it until then."""
 
     track: Track
     seconds: float
     weight: float
     missing: int = 0
+    doubts: int = 0
 
     def is_lost(self, seconds: float) -> bool:
         passed = seconds - self.seconds
@@ -53,23 +56,29 @@ class Tracker:
         self._known: list[_Memory] = []
         self._last_number = 0
 
-    def update(self, faces: Sequence[Face], seconds: float) -> list[Track]:
+    def update(self, faces: Sequence[Face], seconds: float, changed: bool = False) -> list[Track]:
         """Recognize the faces of a frame by where they are.
 
         Args:
             faces: of the frame, each with a confidence above 0.
             seconds: when the frame was taken, by the stream's own clock, which never goes back.
+            changed: whether another scene may have come so slowly that `cut` was not called: a face in the
+                place of one that it contradicts is then another.
 
         Returns:
             Those faces, in the order of their numbers.
         """
         known = [memory for memory in self._known if not memory.is_lost(seconds)]
         pairs = _match([memory.track.face.box for memory in known], [face.box for face in faces])
+        doubts = {old: _doubts(known[old], faces[new]) for old, new in pairs.items()} if changed else {}
+        known = [replace(memory, doubts=doubts.get(old, 0)) for old, memory in enumerate(known)]
+        gone = {old for old in pairs if known[old].doubts >= DOUBTS}
+        pairs = {old: new for old, new in pairs.items() if old not in gone}
         seen = [_follow(known[old], faces[new], seconds) for old, new in pairs.items()]
         lost = [
             replace(memory, missing=memory.missing + 1)
             for index, memory in enumerate(known)
-            if index not in pairs
+            if index not in pairs and index not in gone
         ]
         strangers = [face for index, face in enumerate(faces) if index not in pairs.values()]
         for face in in_reading_order(strangers):
@@ -118,9 +127,20 @@ def _grow(box: BoundingBox) -> BoundingBox:
     return BoundingBox(box.x - across, box.y - down, box.width + 2 * across, box.height + 2 * down)
 
 
+def _doubts(memory: _Memory, face: Face) -> int:
+    """How many frames on end have contradicted what is known of a face, with this one."""
+    before = memory.track.face
+    other_gender = abs(face.gender.female - before.gender.female) > CONTRADICTION
+    other_age = face.age.low > before.age.high or face.age.high < before.age.low
+    return memory.doubts + 1 if other_gender or other_age else 0
+
+
 def _follow(memory: _Memory, face: Face, seconds: float) -> _Memory:
-    """A known face, seen again: its attributes are averaged with those before."""
+    """A known face, seen again: its attributes are averaged with those before, unless it is in doubt."""
     before, passed = memory.track.face, seconds - memory.seconds
+    if memory.doubts:
+        known = replace(face, emotion=before.emotion, gender=before.gender, age=before.age)
+        return replace(memory, track=Track(memory.track.number, known), seconds=seconds, missing=0)
     weight = memory.weight * exp(-passed / TRAIT_SECONDS) + face.confidence
     emotion_share, trait_share = 1 - exp(-passed / EMOTION_SECONDS), face.confidence / weight
     emotion = mix(before.emotion.probabilities, face.emotion.probabilities, emotion_share)

@@ -1,6 +1,7 @@
 """Frames of a video -> the faces in each, followed through time."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import product
@@ -28,6 +29,7 @@ CUT_DIFFERENCE = 20
 # moved by up to so many pixels of a thumbnail, by which 86 % are told apart. Slides are further apart.
 PANNED_SECONDS = 0.06, 0.3
 PANNED = 3
+FADE_SECONDS = 2.0  # in which one scene may turn into another so slowly that no frame begins it
 PLAIN = 8  # of 255, that a frame or a margin of one colour may vary by, as compressed videos do
 LOOKING_SHARE = 0.8  # of the time for the video, which may be spent before looking is put off
 
@@ -81,6 +83,7 @@ def follow(
     tracker, before, last = Tracker(), None, None
     between: list[Picture] = []  # since then
     cut = None  # which of these begins another scene
+    past: deque[Picture] = deque()  # thumbnails of the last FADE_SECONDS that were looked at
     for frame in frames:
         lap("decode")
         small = Picture(_thumbnail(frame.image), frame.seconds)
@@ -99,7 +102,12 @@ def follow(
         lap("look")
         if cut is not None:
             tracker.cut()
-        shot = Shot(*frame, tracker.update(faces, frame.seconds), True)
+            past.clear()
+        while past and frame.seconds - past[0].seconds > FADE_SECONDS:
+            past.popleft()
+        changed = bool(past) and _is_cut(past[0], small)
+        past.append(small)
+        shot = Shot(*frame, tracker.update(faces, frame.seconds, changed), True)
         for index, each in enumerate(between):
             if cut is None:
                 yield _between(before, shot, each)

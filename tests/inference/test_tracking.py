@@ -96,6 +96,27 @@ def test_another_scene_has_other_people():
     assert numbers(tracker.update([face(100)], 0.1)) == [3]
 
 
+@pytest.mark.parametrize("other", [{"gender": Gender(0.05)}, {"age": Age(60, 50, 70)}])
+def test_who_contradicts_a_face_in_its_place_is_another_where_the_scene_may_have_changed(other):
+    looks = [face(50)] * 5 + [face(50, **other)] * 2 + [face(50)] * 2 + [face(50, **other)] * 4
+    for changed, expected in ((True, [1] * 11 + [2] * 2), (False, [1] * 13)):
+        tracker, told = Tracker(), []
+        for number, look in enumerate(looks):
+            (track,) = tracker.update([look], number / 10, changed)
+            told.append(track.number)
+        assert told == expected
+        assert (track.face.gender, track.face.age) == (look.gender, look.age) or not changed
+
+
+def test_a_doubt_ends_with_the_change():
+    tracker = Tracker()
+    tracker.update([face(50)], 0)
+    tracker.update([face(50, gender=Gender(0.05))], 0.1, True)
+    for number in range(2, 100):
+        (track,) = tracker.update([face(50, gender=Gender(0.05))], number / 10)
+    assert (track.number, track.face.gender.female) == (1, pytest.approx(0.05, abs=0.02))
+
+
 def test_a_face_elsewhere_is_another_one():
     tracker = Tracker()
     tracker.update([face(100)], 0)

@@ -2,6 +2,7 @@ import csv
 import resource
 import time
 from itertools import pairwise
+from types import SimpleNamespace
 
 import av
 import cv2
@@ -10,12 +11,13 @@ import pytest
 
 import inference.__main__
 import inference.analyzer
-from inference.faces import EMOTIONS, BoundingBox
+from inference.faces import EMOTIONS, BoundingBox, Gender
 from inference.footage import Picture
 from inference.people import Census
 from inference.tracking import overlap
 from inference.video import Pace, Shot, annotate, follow
 from inference.words import sum_up
+from tests.inference import test_tracking
 from tests.videos import encode, moving, place
 
 RATE = 25
@@ -116,6 +118,24 @@ def test_nor_does_a_plain_frame_between_two_scenes_make_them_one(analyzer, level
     followed = shots(analyzer, [one] * 11 + [plain] * 3 + [other] * 12)
     assert [track.number for track in followed[8].tracks] == [1]
     assert [[track.number for track in shot.tracks] for shot in followed[14:]] == [[2]] * 12
+
+
+@pytest.mark.parametrize("fade", [12, 25, 40])
+def test_who_comes_in_another_s_place_by_a_fade_is_another(fade):
+    """No frame of it differs much from the one before."""
+    rng = np.random.default_rng(0)
+    one, other = (cv2.resize(rng.integers(0, 256, (9, 9, 3), np.uint8), (96, 64)) for _ in range(2))
+    images = [cv2.addWeighted(one, 1 - share, other, share, 0) for share in np.linspace(0, 1, fade)]
+    images = [one] * RATE + images + [other] * RATE
+
+    def glance(image: np.ndarray) -> list:
+        is_first = np.abs(image.astype(int) - one).mean() < np.abs(image.astype(int) - other).mean()
+        return [test_tracking.face(30, 20, 24, gender=Gender(0.95 if is_first else 0.05))]
+
+    followed = shots(SimpleNamespace(glance=glance), images)
+    told = [track.number for shot in followed for track in shot.tracks]
+    assert (told[0], told[-1], told == sorted(told)) == (1, 2, True)
+    assert RATE < told.index(2) < RATE + fade + RATE / 2
 
 
 @pytest.mark.parametrize("axis", [0, 1])
