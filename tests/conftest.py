@@ -1,5 +1,6 @@
 """What several tests share: a portrait, the analyzer, the service as it is deployed."""
 
+import itertools
 import os
 import shutil
 import socket
@@ -110,10 +111,18 @@ HEROKU = {  # what its buildpack for Python sets
 }
 
 
+# Below those that the system gives out by itself, of which one may be taken before a service has begun.
+PORTS = itertools.count(20_000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+
+
 def free_port() -> int:
+    """One that nobody listens on, and that no other test is given."""
+    return next(filter(_is_free, PORTS))
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+        return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
 def start_service(

@@ -5,7 +5,10 @@ import itertools
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
+
+from tests.conftest import METRICS_TOKEN, Service
 
 PEOPLE = itertools.count(10_000, 100)  # ids of users who have not written before; a test may add to its own
 
@@ -21,6 +24,16 @@ def answers(telegram, update) -> list:
     before = len(telegram.sent)
     assert telegram.deliver(update) == 200
     return telegram.sent[before:]
+
+
+def measure(service: Service) -> dict[tuple[str, ...], float]:
+    """What Prometheus reads, by name and labels."""
+    answer = httpx.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
 
 
 def ask(app: Starlette, method: str, path: str, raising: bool = True, **options) -> httpx.Response:

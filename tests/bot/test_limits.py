@@ -1,5 +1,7 @@
 import asyncio
 import contextlib
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -165,7 +167,8 @@ def test_dynos_share_the_limits(redis_server):
 
 def test_photos_of_a_killed_dyno_do_not_count_as_at_work_for_ever(redis_server, monkeypatch):
     """Though the person goes on to send others, so that what is kept of them does not expire."""
-    monkeypatch.setattr("bot.limits.AT_WORK_SECONDS", 1)
+    clock = SimpleNamespace(time=time.time)
+    monkeypatch.setattr("bot.limits.time", clock)
 
     async def scenario():
         async with sharing(redis_server.url) as killed, sharing(redis_server.url) as shared:
@@ -173,9 +176,9 @@ def test_photos_of_a_killed_dyno_do_not_count_as_at_work_for_ever(redis_server, 
             gone = Limits(SETTINGS, killed)
             async with gone.user(ANN), gone.user(ANN):  # which it does not come to leave
                 assert await refused(photo(limits, ANN)) == 0
-                await asyncio.sleep(0.7)
+                clock.time = lambda: time.time() + 40
                 assert await refused(photo(limits, ANN)) == 0
-                await asyncio.sleep(0.7)
+                clock.time = lambda: time.time() + 61
                 await photo(limits, ANN)
 
     asyncio.run(scenario())

@@ -14,7 +14,6 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.websockets import WebSocket
 from telegram import Chat
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -23,10 +22,10 @@ from websockets.sync.client import ClientConnection, connect
 from bot import asgi, conversation, journal, live, replies
 from bot.settings import FRAME_BYTES, Settings
 from inference.pool import AnalysisError
-from tests.bot.conftest import ask
+from tests.bot.conftest import ask, measure
 from tests.bot.test_miniapp import sign
 from tests.botapi import BOT
-from tests.conftest import METRICS_TOKEN, TOKEN, Service
+from tests.conftest import TOKEN, Service
 from tests.pictures import encode
 
 
@@ -137,8 +136,8 @@ def test_photos_go_first(service, frame, astronaut):
         photos = [
             threads.submit(httpx.post, f"{service.url}/analyze", content=crowd, timeout=60) for _ in "ab"
         ]
-        time.sleep(0.2)
-        answer = look(stream, encode(frame))
+        while (answer := look(stream, encode(frame)))["type"] == "faces":  # they are on their way
+            assert not all(photo.done() for photo in photos)
         assert answer == {"type": "skipped", "text": replies.FRAME_SKIPPED}
         assert [len(photo.result().json()["faces"]) for photo in photos] == [20, 20]
         assert len(look(stream, encode(frame))["faces"]) == 1
@@ -287,15 +286,6 @@ def test_a_session_is_one_line_in_the_log_and_counts_in_the_metrics(bot, frame):
     assert samples["faces_live_frames_total", "faces"] >= 2
     assert samples["faces_live_frame_seconds_count",] >= 2
     assert not any(secret in bot.log.read_text() for secret in ("192.0.2.", "hash=", "user="))
-
-
-def measure(service: Service) -> dict:
-    answer = httpx.get(f"{service.url}/metrics", headers={"Authorization": f"Bearer {METRICS_TOKEN}"})
-    return {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
 
 
 def wait_for(condition, seconds: float = 10) -> None:

@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -95,7 +94,8 @@ def opened(
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: asked.append(request.url))
         yield page
-    assert complaints == []
+    # The browser's own, where a lost connection is tried again before it is there.
+    assert [line for line in complaints if "net::ERR_INTERNET_DISCONNECTED" not in line] == []
     ports = {urlsplit(url).port for url in asked if not url.startswith("blob:")}
     assert ports == {urlsplit(service.url).port}
 
@@ -230,7 +230,7 @@ def test_face_is_told(running: Page) -> None:
 
 
 def test_rows_can_be_saved(running: Page) -> None:
-    expect(running.locator("#kept")).to_have_text(re.compile(r"^(\d\d|[3-9]) readings since"))
+    expect(running.locator("#kept")).to_have_text(re.compile(r"^([3-9]|\d[\d,]+) readings since"))
     rows = list(csv.DictReader(io.StringIO(saved(running, "Save CSV").decode())))
     assert len(rows) >= 3
     for row in rows:
@@ -242,7 +242,8 @@ def test_rows_can_be_saved(running: Page) -> None:
         assert float(row["age_low"]) < float(row["age"]) < float(row["age_high"])
         assert 20 < float(row["age"]) < 40
     times = [datetime.fromisoformat(row["time"]) for row in rows]
-    assert all(earlier < later for earlier, later in pairwise(times))
+    assert times == sorted(times)
+    assert len(set(times)) >= 3
     objects = json.loads(saved(running, "Save JSON"))
     assert [{name: str(value) for name, value in row.items()} for row in objects[: len(rows)]] == rows
 
@@ -307,6 +308,7 @@ def test_two_tabs_at_once(running: Page, page: Page) -> None:
 
 
 def test_connection_lost(running: Page) -> None:
+    expect(running.locator("#notice")).not_to_contain_text("Saved")  # which would stand before what is lost
     running.context.set_offline(True)
     connection(running, "lost")
     expect(running.locator("#notice")).to_contain_text("The connection is lost. Trying again in")
@@ -606,7 +608,7 @@ def test_snapshot_while_the_other_camera_opens(page: Page) -> None:
     expect(switch).to_be_visible()
     page.evaluate("hold", "getUserMedia")
     switch.click()
-    page.wait_for_function("video.videoWidth === 0")
+    page.wait_for_function("() => video.videoWidth === 0")
     page.get_by_role("button", name="Snapshot").click()
     expect(page.locator("#notice")).to_have_text("There is no picture yet.")
     page.evaluate("letGo()")
@@ -831,14 +833,21 @@ def hide(page: Page, hidden: bool = True) -> None:
 
 
 def test_out_of_sight(page: Page) -> None:
-    answers: list[str | bytes] = []
-    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: answers.append(frame)))
+    answers, frames = [], []
+
+    def listen(socket) -> None:
+        socket.on("framereceived", lambda answer: answers.append(answer))
+        socket.on("framesent", lambda frame: frames.append(frame))
+
+    page.on("websocket", listen)
     page.clock.install()
     page.goto("/live")
     start(page)
     expect_face(page)
     hide(page)
-    page.wait_for_timeout(500)  # the last answers come in
+    page.wait_for_timeout(100)
+    while len(answers) < len(frames):  # the last come in
+        page.wait_for_timeout(100)
     before = len(answers)
     page.clock.fast_forward(3_000)
     page.wait_for_timeout(500)
@@ -964,7 +973,7 @@ def test_files_are_shared_inside_telegram(page: Page) -> None:
     )
     page.evaluate("window.refusal = 'AbortError'")  # somebody thinks better of it
     csv_button.click()
-    page.wait_for_function("shared.length === 1")
+    page.wait_for_function("() => shared.length === 1")
     page.wait_for_timeout(300)
     expect(page.get_by_role("log")).not_to_contain_text(re.compile("saved", re.IGNORECASE))
     page.evaluate("window.refusal = 'NotAllowedError'")

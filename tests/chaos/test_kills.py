@@ -48,7 +48,8 @@ def test_200_photos_are_answered_once_though_a_dyno_and_a_web_process_are_killed
     wait_for_answers(telegram, photos, 100)
     killed, inference = freeze_between_answers(telegram, second, photos)
     os.kill(killed, signal.SIGKILL)
-    os.kill(inference, signal.SIGCONT)
+    with suppress(ProcessLookupError):  # it ends with the other
+        os.kill(inference, signal.SIGCONT)
     assert delivery.result()
     assert not_once(telegram, photos) == {}
     lost = [photo for photo in photos if 502 in statuses(telegram, photo)]  # what the router says then

@@ -241,10 +241,20 @@ def test_a_video_that_never_ends_is_given_up(monkeypatch):
     asyncio.run(scenario())
 
 
+async def at_work(pool: Pool) -> None:
+    """Return once each of its processes has said that it works on a photo, which is not tried again then."""
+
+    def works(process) -> bool:
+        return any(task.started for task in list(process._pool._pool_manager.task_manager.tasks.values()))
+
+    while not all(map(works, pool._processes)):
+        await asyncio.sleep(0.01)
+
+
 def test_sigterm_to_every_process_stops_no_photo(run, pool, astronaut):
     async def scenario():
         photo = asyncio.create_task(pool.analyze(encode(np.tile(astronaut, (3, 4, 1)))))
-        await asyncio.sleep(0.1)
+        await at_work(pool)
         os.kill(process_id(), signal.SIGTERM)
         return await photo
 
@@ -258,7 +268,7 @@ def test_a_killed_process_costs_one_photo(run, pool, astronaut):
 
     async def scenario():
         photos = [asyncio.create_task(pool.analyze(photo)) for photo in (big, small, small)]
-        await asyncio.sleep(0.15)  # the first is being worked on, the others wait
+        await at_work(pool)
         assert pool.waiting == 2
         os.kill(process_id(), signal.SIGKILL)
         return await asyncio.gather(*photos, return_exceptions=True)
@@ -285,7 +295,7 @@ def test_a_hung_photo_is_given_up(run, pool, astronaut, monkeypatch):
 
     async def scenario():
         hung = asyncio.create_task(pool.analyze(encode(np.tile(astronaut, (4, 5, 1)))))
-        await asyncio.sleep(0.15)
+        await at_work(pool)
         os.kill(process_id(), signal.SIGSTOP)  # as a decoder in an endless loop
         start = time.monotonic()
         with pytest.raises(AnalysisError, match="timed_out"):
@@ -307,7 +317,7 @@ def test_of_two_processes_one_may_die_and_the_other_goes_on(run, astronaut):
     async def scenario():
         await pair.warm_up()
         photos = [asyncio.create_task(pair.analyze(photo)) for _ in range(2)]
-        await asyncio.sleep(0.1)
+        await at_work(pair)
         assert pair.waiting == 0
         os.kill(process_id(), signal.SIGKILL)
         results = await asyncio.gather(*photos, return_exceptions=True)
