@@ -3,14 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from cachetools import TTLCache
 from redis.asyncio import Redis
 
 from bot.shared import Shared
 
-REMEMBERED = 20_000  # updates, in the memory of one process
-REMEMBERED_SECONDS = 60 * 60  # no longer does Telegram wait before it sends one again
+REMEMBERED = 30_000  # updates, in the memory of one process: 10 MB
+REMEMBERED_SECONDS = 24 * 60 * 60  # Telegram redelivers for a day
 LEASE_SECONDS = 10  # that a claim in Redis outlives a killed process
 RENEWAL_SECONDS = 3  # between renewals of a lease
 WORKING, FINISHED = b"working", b"finished"
@@ -22,6 +23,18 @@ class Finished(Exception):
 
 class Busy(Exception):
     """It is being worked on, or too many others are: let Telegram send it again."""
+
+
+@dataclass
+class Claim:
+    """An update that is being worked on.
+
+    Attributes:
+        answered: whether there is something that must not be done again; what was ignored is not remembered,
+            as the chatter of groups would fill a small Redis.
+    """
+
+    answered: bool = True
 
 
 class Admission:
@@ -38,8 +51,8 @@ class Admission:
         return len(self._in_flight)
 
     @asynccontextmanager
-    async def claim(self, update_id: int) -> AsyncIterator[None]:
-        """Hold an update while it is worked on; it counts as finished unless the work raises.
+    async def claim(self, update_id: int) -> AsyncIterator[Claim]:
+        """Hold an update while it is worked on; it counts as finished unless the work raises or ignores it.
 
         Raises:
             Finished: it was worked on to the end before.
@@ -51,14 +64,16 @@ class Admission:
             raise Busy
         self._in_flight.add(update_id)  # before anything is waited for, so that no one else comes between
         try:
-            async with self._lease(f"{self._shared.prefix}update:{update_id}"):
-                yield
-            self._finished[update_id] = True
+            claim = Claim()
+            async with self._lease(f"{self._shared.prefix}update:{update_id}", claim):
+                yield claim
+            if claim.answered:
+                self._finished[update_id] = True
         finally:
             self._in_flight.discard(update_id)
 
     @asynccontextmanager
-    async def _lease(self, key: str) -> AsyncIterator[None]:
+    async def _lease(self, key: str, claim: Claim) -> AsyncIterator[None]:
         """The claim for the other processes. Its lease is short and renewed, so that a killed process's
         updates are soon free; one that stood still for longer may find its update taken by another, and
         both answer it, which is better than neither."""
@@ -90,4 +105,7 @@ class Admission:
         except BaseException:
             await self._shared.ask(lambda redis: redis.delete(key), None)
             raise
-        await self._shared.ask(lambda redis: redis.set(key, FINISHED, ex=REMEMBERED_SECONDS), None)
+        if claim.answered:
+            await self._shared.ask(lambda redis: redis.set(key, FINISHED, ex=REMEMBERED_SECONDS), None)
+        else:
+            await self._shared.ask(lambda redis: redis.delete(key), None)

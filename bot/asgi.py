@@ -50,6 +50,7 @@ UPDATE_BYTES = 1_000_000  # of one update's JSON; real ones are a few thousand
 SHUTDOWN_SECONDS = 25  # from SIGTERM on, for work in flight; the platform kills at 30
 CONNECTIONS = 100  # that Telegram opens at most, to all dynos together
 RETRY_SECONDS = 2  # that Telegram is asked to wait before it sends an update again
+LONGEST_PAUSE = 60  # seconds, likewise, where it was itself in trouble more and more often
 CONNECT_SECONDS = 5  # between attempts to reach Telegram at start
 REFUSED_SECONDS = 60  # likewise, after Telegram said no, as to a webhook that is not https
 WATCH_SECONDS = 60  # between looks where Telegram sends the updates
@@ -269,7 +270,7 @@ async def webhook(request: Request) -> Response:
     except TimeoutError:  # too much to do
         return later()
     except TelegramError:  # a temporary one; see conversation.Redelivered
-        return later(None)
+        return later(min(LONGEST_PAUSE, RETRY_SECONDS ** state.telegram.bot_data["tries"].get(update_id, 1)))
     return PlainTextResponse("ok")
 
 
@@ -282,8 +283,8 @@ def put_away(at_work: set[asyncio.Task], work: asyncio.Task) -> None:
 
 async def deliver(app: Starlette, update: Update) -> None:
     """Answer an update, holding its claim; redelivered meanwhile, it is found busy, and then finished."""
-    async with app.state.admission.claim(update.update_id):
-        await app.state.telegram.process_update(update)
+    async with app.state.admission.claim(update.update_id) as claim:
+        claim.answered = await app.state.telegram.process_update(update)
 
 
 async def analyze(request: Request) -> Response:
@@ -472,9 +473,9 @@ async def read_body(request: Request, limit: int) -> bytes:
     return bytes(body)
 
 
-def later(seconds: float | None = RETRY_SECONDS) -> Response:
-    """Telegram is to send the update again; where nobody knows when, after ever longer pauses."""
-    return PlainTextResponse("later", 503, {} if seconds is None else {"Retry-After": str(round(seconds))})
+def later(seconds: float = RETRY_SECONDS) -> Response:
+    """Telegram is to send the update again."""
+    return PlainTextResponse("later", 503, {"Retry-After": str(round(seconds))})
 
 
 def busy() -> Response:

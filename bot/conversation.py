@@ -219,7 +219,8 @@ class Redelivered(Application):
 
     work_seconds: float | None = WORK_SECONDS
 
-    async def process_update(self, update: object) -> None:
+    async def process_update(self, update: object) -> bool:
+        """Work on an update; whether it was answered, or could not be, and not just ignored."""
         chat = update.effective_chat
         with journal.entry(chat.type if chat else "none", update.update_id) as entry:
             try:
@@ -236,6 +237,7 @@ class Redelivered(Application):
                 else:
                     entry.end("failed", "timed_out" if late else type(error).__name__)
                     await _give_up(update.effective_message, replies.NOT_IN_TIME if late else replies.TROUBLE)
+            return entry.outcome != "ignored"
 
     def _is_hopeless(self, update_id: int) -> bool:
         """Note that an update could not be answered; whether it has been so often that it never could be.

@@ -157,5 +157,4 @@ def _write(entry: Entry) -> None:
         facts["video"] = f"{entry.video:.1f}"
     facts |= {"faces": entry.faces} | {stage: f"{seconds:.3f}" for stage, seconds in entry.seconds.items()}
     facts["total"] = f"{entry.age:.3f}"
-    level = logging.DEBUG if entry.outcome == "ignored" else logging.INFO  # what others say in groups
-    log.log(level, " ".join(f"{name}={value}" for name, value in facts.items() if value is not None))
+    log.info(" ".join(f"{name}={value}" for name, value in facts.items() if value is not None))

@@ -111,8 +111,10 @@ HEROKU = {  # what its buildpack for Python sets
 }
 
 
-# Below those that the system gives out by itself, of which one may be taken before a service has begun.
-PORTS = itertools.count(20_000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]))
+# Below those that the system gives out by itself, of which one may be taken before a service has begun; apart
+# from those of the other process of the tests, and of other runs on the machine.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = itertools.count(20_000 + 3_000 * WORKER + os.getpid() % 2_000)
 
 
 def free_port() -> int:

@@ -35,6 +35,11 @@ async def fail(admission: Admission, update: int) -> None:
             raise ZeroDivisionError
 
 
+async def ignore(admission: Admission, update: int) -> None:
+    async with admission.claim(update) as claim:
+        claim.answered = False
+
+
 def test_an_update_is_worked_on_once():
     async def scenario():
         admission = alone()
@@ -51,6 +56,16 @@ def test_failed_work_may_be_done_again():
     async def scenario():
         admission = alone()
         await fail(admission, 1)
+        await work(admission, 1)
+        await expect(Finished, admission, 1)
+
+    asyncio.run(scenario())
+
+
+def test_what_was_ignored_is_not_remembered():
+    async def scenario():
+        admission = alone()
+        await ignore(admission, 1)
         await work(admission, 1)
         await expect(Finished, admission, 1)
 
@@ -100,13 +115,14 @@ def test_dynos_share_what_is_worked_on_and_what_is_finished(redis_server):
             await expect(Finished, first, 2)
             await fail(first, 3)
             await work(second, 3)
+            await ignore(first, 4)
 
     asyncio.run(scenario())
     client = redis.Redis.from_url(redis_server.url)
     seconds = [client.ttl(key) for key in client.scan_iter("*:update:*")]
     client.close()
     assert len(seconds) == 3
-    assert all(60 * 60 - 100 < left <= 60 * 60 for left in seconds)
+    assert all(24 * 60 * 60 - 100 < left <= 24 * 60 * 60 for left in seconds)
 
 
 KILLED = """

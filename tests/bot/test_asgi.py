@@ -19,6 +19,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from redis import Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
 from telegram import WebhookInfo
@@ -356,6 +357,10 @@ def test_dynos_start_together_and_one_stops_while_the_other_goes_on(tmp_path, re
         telegram.gateway = first.url
         update = telegram.send_text(7, "/start")
         assert telegram.deliver(update) == 200
+        assert telegram.deliver(telegram.send_text(-1001, "/dance")) == 200
+        with Redis.from_url(redis_server.url) as redis:
+            (kept,) = redis.scan_iter("*:update:*")
+        assert kept.endswith(f":{update['update_id']}".encode())  # what is ignored would fill it
         assert stop_service(first) == 0
         telegram.gateway = second.url
         assert telegram.deliver(update) == 200

@@ -56,14 +56,6 @@ def test_what_ends_in_an_error_comes_again(caplog):
     assert count("faces_failures_total", kind="TimeoutError") == before + 1
 
 
-def test_what_is_not_for_the_bot_has_no_line(caplog):
-    before = count("faces_updates_total", chat="supergroup", outcome="ignored")
-    with journal.entry("supergroup", 6):
-        pass
-    assert caplog.messages == []
-    assert count("faces_updates_total", chat="supergroup", outcome="ignored") == before + 1
-
-
 def test_what_is_turned_away_counts_without_a_line(caplog):
     before = count("faces_updates_total", chat="page", outcome="slowed")
     journal.turned_away("page", "slowed")
