@@ -3,10 +3,12 @@
 import itertools
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,22 +129,41 @@ def _is_free(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) != 0
 
 
+STARTED: list[Service] = []  # by the test that runs; they end with it
+
+
+@pytest.fixture(autouse=True)
+def _no_service_left():
+    """Those that a test has not stopped, as it failed before, would be the trouble of the tests after it."""
+    yield
+    while STARTED:
+        kill_tree(STARTED.pop())
+
+
 def start_service(
     log: Path,
     command: list[str] = PROCFILE,
     *,
     port: int | None = None,
     python: str = sys.executable,
+    kept: bool = False,
     **settings: str,
 ) -> Service:
-    """A command of Python's, on this port or a free one, with nothing but these settings and Heroku's own."""
+    """A command of Python's, on this port or a free one, with nothing but these settings and Heroku's own.
+
+    Args:
+        kept: beyond the end of the test; whoever starts it stops it.
+    """
     port = port or free_port()
     environment = HEROKU | {"PATH": os.environ["PATH"], "PORT": str(port)} | settings
     with log.open("w") as stream:
         process = subprocess.Popen(
             [python, "-m", *command], cwd=ROOT, env=environment, stdout=stream, stderr=stream
         )
-    return Service(f"http://127.0.0.1:{port}", process, log)
+    service = Service(f"http://127.0.0.1:{port}", process, log)
+    if not kept:
+        STARTED.append(service)
+    return service
 
 
 def stop_service(service: Service) -> int:
@@ -151,13 +172,48 @@ def stop_service(service: Service) -> int:
     return service.process.wait(40)
 
 
+@contextmanager
+def stopping(service: Service):
+    """Stop a service that is kept, and kill it where it does not stop or was never ready."""
+    try:
+        yield service
+        stop_service(service)
+    finally:
+        kill_tree(service)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that one has started and that still run."""
+    found = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(ProcessLookupError, FileNotFoundError):  # it has ended since it was found
+            found += map(int, thread.read_text().split())
+    return found
+
+
+def tree(service: Service) -> list[int]:
+    """All processes of a service, the master first; none once that has ended."""
+    pids = [service.process.pid] if service.process.poll() is None else []
+    for pid in pids:
+        pids += children(pid)
+    return pids
+
+
+def kill_tree(service: Service) -> None:
+    """kill -9 to every process at once, as if the machine had lost its power."""
+    for pid in tree(service):
+        with suppress(ProcessLookupError):  # those below end with the one above
+            os.kill(pid, signal.SIGKILL)
+    service.process.wait()
+
+
 @pytest.fixture(scope="session")
 def service(tmp_path_factory):
     """The service without a token: the demo page alone."""
-    service = start_service(tmp_path_factory.mktemp("service") / "log", PAGE_PHOTOS_A_MINUTE="1000")
-    service.wait_until(lambda health: health["models_ready"])
-    yield service
-    stop_service(service)
+    log = tmp_path_factory.mktemp("service") / "log"
+    with stopping(start_service(log, kept=True, PAGE_PHOTOS_A_MINUTE="1000")) as service:
+        service.wait_until(lambda health: health["models_ready"])
+        yield service
 
 
 TOKEN = "123456:TEST-token-of-the-test-server_0123456789"
@@ -177,6 +233,7 @@ def bot(telegram, tmp_path_factory):
     """The service with a token, a public address and the Bot API server above."""
     service = start_service(
         tmp_path_factory.mktemp("bot") / "log",
+        kept=True,
         TELEGRAM_BOT_TOKEN=TOKEN,
         TELEGRAM_API_URL=f"http://127.0.0.1:{telegram.port}",
         WEBHOOK_URL="https://faces.example.com",
@@ -187,9 +244,9 @@ def bot(telegram, tmp_path_factory):
         METRICS_TOKEN=METRICS_TOKEN,
     )
     telegram.gateway = service.url
-    service.wait_until_ready()
-    yield service
-    stop_service(service)
+    with stopping(service):
+        service.wait_until_ready()
+        yield service
 
 
 class RedisServer:

@@ -8,7 +8,7 @@ import sys
 import httpx
 import pytest
 
-from tests.conftest import PROCFILE, ROOT, Service, free_port, stop_service
+from tests.conftest import PROCFILE, ROOT, STARTED, Service, free_port, stop_service
 from tests.pictures import encode
 
 # What `docker run --read-only --tmpfs /tmp --cap-drop ALL` does, in a mount namespace.
@@ -33,6 +33,7 @@ def test_a_read_only_file_system_will_do(tmp_path, astronaut):
     with log.open("w") as stream:
         process = subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stream)
     service = Service(f"http://127.0.0.1:{port}", process, log)
+    STARTED.append(service)
     service.wait_until(lambda health: health["models_ready"])
     answer = httpx.post(f"{service.url}/analyze", content=encode(astronaut), timeout=30)
     assert len(answer.json()["faces"]) == 1

@@ -17,7 +17,17 @@ import pytest
 
 from tests.botapi import Attempt, BotApi
 from tests.botapi.world import Json
-from tests.conftest import SECRET, TOKEN, RedisServer, Service, free_port, start_service
+from tests.conftest import (
+    SECRET,
+    TOKEN,
+    RedisServer,
+    Service,
+    children,
+    free_port,
+    kill_tree,
+    start_service,
+    tree,
+)
 
 PACE = 0.1  # of Telegram's delays between deliveries: a second of Retry-After is a tenth
 READY_SECONDS = 300  # that two dynos may take to load their models at once, on a very busy machine
@@ -96,6 +106,8 @@ class Fleet:
 
     def recover(self) -> None:
         """Whatever happened before, be as after the start."""
+        for dyno in self.dynos:
+            _signal(dyno, signal.SIGCONT)  # a test may have failed before it let one go on
         self.telegram.recover()
         self.telegram.gateway = self.url
         self.telegram.pending.clear()
@@ -146,6 +158,7 @@ class Fleet:
         return start_service(
             self._folder / f"dyno-{next(self._logs)}.log",
             port=port,
+            kept=True,
             TELEGRAM_BOT_TOKEN=TOKEN,
             TELEGRAM_API_URL=f"http://127.0.0.1:{self.telegram.port}",
             WEBHOOK_URL="https://faces.example.com",
@@ -199,15 +212,6 @@ def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
 # Processes
 
 
-def children(pid: int) -> list[int]:
-    """The processes that one has started and that still run."""
-    found = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(ProcessLookupError, FileNotFoundError):  # it has ended since it was found
-            found += map(int, thread.read_text().split())
-    return found
-
-
 def web_process(dyno: Service) -> int:
     """The process of gunicorn's that answers requests."""
     (pid,) = children(dyno.process.pid)
@@ -223,27 +227,15 @@ def _command(pid: int) -> bytes:
     return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
-def tree(dyno: Service) -> list[int]:
-    """All processes of a dyno, the master first."""
-    pids = [dyno.process.pid]
-    for pid in pids:
-        pids += children(pid)
-    return pids
-
-
-def kill_tree(dyno: Service) -> None:
-    """kill -9 to every process at once, as if the machine had lost its power."""
-    for pid in tree(dyno):
-        with suppress(ProcessLookupError):  # those below end with the one above
-            os.kill(pid, signal.SIGKILL)
-    dyno.process.wait()
-
-
 def sigterm(dyno: Service) -> None:
     """To every process, as the platform does; it kills 30 s later."""
+    _signal(dyno, signal.SIGTERM)
+
+
+def _signal(dyno: Service, number: signal.Signals) -> None:
     for pid in tree(dyno):
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+            os.kill(pid, number)
 
 
 def cpu_seconds(pid: int) -> float:
