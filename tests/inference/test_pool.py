@@ -241,21 +241,28 @@ def test_a_video_that_never_ends_is_given_up(monkeypatch):
     asyncio.run(scenario())
 
 
-async def at_work(pool: Pool) -> None:
-    """Return once each of its processes has said that it works on a photo, which is not tried again then."""
+async def at_work(pool: Pool) -> int:
+    """The process that started last, once the pool has learned that it works on a photo.
 
-    def works(process) -> bool:
-        return any(task.started for task in list(process._pool._pool_manager.task_manager.tasks.values()))
+    Killed sooner it leaves nobody who knows of that, and the photo is tried again.
+    """
+    number = process_id()
 
-    while not all(map(works, pool._processes)):
-        await asyncio.sleep(0.01)
+    def begun(process: inference.pool._Process) -> bool:
+        tasks = list(process._pool._pool_manager.task_manager.tasks.values())
+        return any(task.started and task.worker_id == number for task in tasks)
+
+    async with asyncio.timeout(60):
+        while not any(map(begun, pool._processes)):
+            await asyncio.sleep(0.005)
+    return number
 
 
 def test_sigterm_to_every_process_stops_no_photo(run, pool, astronaut):
     async def scenario():
         photo = asyncio.create_task(pool.analyze(encode(np.tile(astronaut, (3, 4, 1)))))
-        await at_work(pool)
-        os.kill(process_id(), signal.SIGTERM)
+        process = await at_work(pool)
+        os.kill(process, signal.SIGTERM)
         return await photo
 
     assert len(run(scenario()).faces) == 12
@@ -268,9 +275,9 @@ def test_a_killed_process_costs_one_photo(run, pool, astronaut):
 
     async def scenario():
         photos = [asyncio.create_task(pool.analyze(photo)) for photo in (big, small, small)]
-        await at_work(pool)
+        process = await at_work(pool)
         assert pool.waiting == 2
-        os.kill(process_id(), signal.SIGKILL)
+        os.kill(process, signal.SIGKILL)
         return await asyncio.gather(*photos, return_exceptions=True)
 
     first, *others = run(scenario())
@@ -295,8 +302,8 @@ def test_a_hung_photo_is_given_up(run, pool, astronaut, monkeypatch):
 
     async def scenario():
         hung = asyncio.create_task(pool.analyze(encode(np.tile(astronaut, (4, 5, 1)))))
-        await at_work(pool)
-        os.kill(process_id(), signal.SIGSTOP)  # as a decoder in an endless loop
+        process = await at_work(pool)
+        os.kill(process, signal.SIGSTOP)  # as a decoder in an endless loop
         start = time.monotonic()
         with pytest.raises(AnalysisError, match="timed_out"):
             await hung
@@ -317,9 +324,9 @@ def test_of_two_processes_one_may_die_and_the_other_goes_on(run, astronaut):
     async def scenario():
         await pair.warm_up()
         photos = [asyncio.create_task(pair.analyze(photo)) for _ in range(2)]
-        await at_work(pair)
+        process = await at_work(pair)
         assert pair.waiting == 0
-        os.kill(process_id(), signal.SIGKILL)
+        os.kill(process, signal.SIGKILL)
         results = await asyncio.gather(*photos, return_exceptions=True)
         assert pair.ready
         return results, await pair.analyze(photo)
