@@ -270,7 +270,8 @@ async def webhook(request: Request) -> Response:
     except TimeoutError:  # too much to do
         return later()
     except TelegramError:  # a temporary one; see conversation.Redelivered
-        return later(min(LONGEST_PAUSE, RETRY_SECONDS ** state.telegram.bot_data["tries"].get(update_id, 1)))
+        tries = state.telegram.bot_data["tries"].get(update_id, 1)
+        return later(min(LONGEST_PAUSE, RETRY_SECONDS * 2 ** (tries - 1)))
     return PlainTextResponse("ok")
 
 

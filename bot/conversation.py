@@ -76,7 +76,7 @@ TOO_LARGE = "too large"  # of what was sent: error 413, which the library has no
 VIDEO_COST = 5  # photos that a video counts as, against the limits
 UNKNOWN = "application/octet-stream"  # the MIME type of files whose kind the sender does not know
 FILM_NAME = "faces.mp4"
-GIVEN_UP = 1000  # updates that are remembered to have crashed or hung their process, or to have been tried
+GIVEN_UP = 1000  # updates that are remembered to have crashed or hung their process, or to have failed
 WAITING = 10_000  # updates fetched by polling that may wait for their turn or for a place
 TRIES = 10  # of an update that is never done in time or never sent; the models are loaded within six
 LARGE_BYTES = 2_000_000
@@ -442,9 +442,8 @@ async def _answer(message: Message, update: Update, context: ContextTypes.DEFAUL
     except SlowDown as refusal:
         entry.end("slowed", "photos_a_minute" if refusal.seconds else "photos_at_once")
         if await limits.may_tell(sender, refusal):
-            await _say(
-                update.effective_message, replies.slow_down(refusal.seconds)
-            )  # who asks, not who sent it
+            asker = update.effective_message  # who need not have sent the photo
+            await _say(asker, replies.slow_down(refusal.seconds))
             await limits.told(sender, refusal)
 
 

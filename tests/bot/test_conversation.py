@@ -506,9 +506,9 @@ def test_a_short_flood_wait_is_sat_out(telegram, person, astronaut):
 
 def test_a_failed_download_is_left_to_redelivery(telegram, person, astronaut):
     update = telegram.send_photo(person, encode(astronaut))
-    telegram.fail("file", status=502)
-    assert telegram.deliver(update) == 503
-    assert telegram.deliveries[update["update_id"]][-1].retry_after == 2
+    telegram.fail("file", times=2, status=502)
+    assert [telegram.deliver(update), telegram.deliver(update)] == [503, 503]
+    assert [attempt.retry_after for attempt in telegram.deliveries[update["update_id"]]] == [2, 4]
     assert len(answers(telegram, update)) == 1
 
 
