@@ -15,7 +15,7 @@ from benchmarks.photos import mixed
 from benchmarks.report import Check, table
 from benchmarks.service import DEPLOYED, running
 from tests.botapi import BotApi
-from tests.chaos.fleet import children
+from tests.conftest import children
 
 LIMIT = 512 * 2**20  # bytes; of the smallest dyno
 PHOTOS, EARLY = 1000, 200

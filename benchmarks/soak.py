@@ -27,7 +27,8 @@ from benchmarks.memory import anonymous, megabytes
 from benchmarks.report import machine, table
 from tests.botapi import Attempt
 from tests.botapi.world import Json
-from tests.chaos.fleet import Fleet, inference_process, kill_tree, sigterm, web_process
+from tests.chaos.fleet import Fleet, inference_process, sigterm, web_process
+from tests.conftest import kill_tree
 from tests.hostile import corpus
 from tests.pictures import encode
 

@@ -203,11 +203,16 @@ def tree(service: Service) -> list[int]:
     return pids
 
 
-def kill_tree(service: Service) -> None:
-    """kill -9 to every process at once, as if the machine had lost its power."""
+def signal_tree(service: Service, number: signal.Signals) -> None:
+    """A signal to every process at once."""
     for pid in tree(service):
-        with suppress(ProcessLookupError):  # those below end with the one above
-            os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # those below may end with the one above
+            os.kill(pid, number)
+
+
+def kill_tree(service: Service) -> None:
+    """kill -9, as if the machine had lost its power."""
+    signal_tree(service, signal.SIGKILL)
     service.process.wait()
 
 

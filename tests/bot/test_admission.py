@@ -52,20 +52,11 @@ def test_an_update_is_worked_on_once():
     asyncio.run(scenario())
 
 
-def test_failed_work_may_be_done_again():
+@pytest.mark.parametrize("leave", [fail, ignore])
+def test_what_failed_or_was_ignored_may_be_done_again(leave):
     async def scenario():
         admission = alone()
-        await fail(admission, 1)
-        await work(admission, 1)
-        await expect(Finished, admission, 1)
-
-    asyncio.run(scenario())
-
-
-def test_what_was_ignored_is_not_remembered():
-    async def scenario():
-        admission = alone()
-        await ignore(admission, 1)
+        await leave(admission, 1)
         await work(admission, 1)
         await expect(Finished, admission, 1)
 

@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
@@ -25,8 +25,8 @@ from tests.conftest import (
     children,
     free_port,
     kill_tree,
+    signal_tree,
     start_service,
-    tree,
 )
 
 PACE = 0.1  # of Telegram's delays between deliveries: a second of Retry-After is a tenth
@@ -107,7 +107,7 @@ class Fleet:
     def recover(self) -> None:
         """Whatever happened before, be as after the start."""
         for dyno in self.dynos:
-            _signal(dyno, signal.SIGCONT)  # a test may have failed before it let one go on
+            signal_tree(dyno, signal.SIGCONT)  # a test may have failed before it let one go on
         self.telegram.recover()
         self.telegram.gateway = self.url
         self.telegram.pending.clear()
@@ -229,13 +229,7 @@ def _command(pid: int) -> bytes:
 
 def sigterm(dyno: Service) -> None:
     """To every process, as the platform does; it kills 30 s later."""
-    _signal(dyno, signal.SIGTERM)
-
-
-def _signal(dyno: Service, number: signal.Signals) -> None:
-    for pid in tree(dyno):
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
+    signal_tree(dyno, signal.SIGTERM)
 
 
 def cpu_seconds(pid: int) -> float:

@@ -20,7 +20,6 @@ from tests.chaos.fleet import (
     answers,
     cpu_seconds,
     inference_process,
-    kill_tree,
     not_once,
     sigterm,
     texts,
@@ -28,7 +27,7 @@ from tests.chaos.fleet import (
     wait_until,
     web_process,
 )
-from tests.conftest import Service
+from tests.conftest import Service, kill_tree
 from tests.hostile import scans
 
 pytestmark = pytest.mark.timeout(600)  # seconds; the first test starts the fleet
