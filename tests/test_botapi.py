@@ -625,6 +625,15 @@ def test_stopping_frees_a_waiting_poll() -> None:
 # The webhook
 
 
+def test_stopping_ends_a_call_whose_bot_has_gone() -> None:
+    """Else some later test would hear of a task that was destroyed."""
+    with BotApi() as server:
+        server.fail("getMe", delay=60)
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{server.base_url}{server.token}/getMe", timeout=0.1, **PLAIN)
+    assert asyncio.all_tasks(server._loop) == set()
+
+
 def test_webhook_is_set_and_told(server: BotApi) -> None:
     url = "https://bot.example.org:8443/hook"
     drive(

@@ -19,6 +19,16 @@ def person() -> int:
     return next(PEOPLE)
 
 
+@pytest.fixture
+def said(caplog):
+    """What a logger has said in this test, all others apart: `said("bot.journal")` are its records.
+
+    It listens from INFO on to the loggers of the bot.
+    """
+    caplog.set_level("INFO", "bot")
+    return lambda name: [record for record in caplog.records if record.name == name]
+
+
 def answers(telegram, update) -> list:
     """Deliver an update, which must be acknowledged at once, and return what the bot sent on it."""
     before = len(telegram.sent)

@@ -153,9 +153,7 @@ def test_a_lease_is_renewed_while_the_work_goes_on_and_ends_with_its_process(red
         asyncio.run(scenario())
 
 
-def test_work_goes_on_while_redis_is_away(redis_server, caplog):
-    caplog.set_level("INFO", "bot.shared")
-
+def test_work_goes_on_while_redis_is_away(redis_server, said):
     async def scenario():
         async with sharing(redis_server.url) as one, sharing(redis_server.url) as other:
             first, second = Admission(8, one), Admission(8, other)
@@ -173,7 +171,7 @@ def test_work_goes_on_while_redis_is_away(redis_server, caplog):
             await expect(Finished, second, 3)
 
     asyncio.run(scenario())
-    lines = [record.getMessage() for record in caplog.records]
+    lines = [record.getMessage() for record in said("bot.shared")]
     assert sum("Redis is away" in line for line in lines) == 2  # once for each dyno
     assert sum("Redis is there" in line for line in lines) == 4
 

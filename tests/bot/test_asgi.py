@@ -394,7 +394,7 @@ def test_a_start_while_telegram_is_away_goes_on_trying(monkeypatch, failure):
     assert (app.state.telegram, app.state.telegram_status) == (telegram, "connected")
 
 
-def test_a_token_that_is_refused_at_start(monkeypatch, caplog):
+def test_a_token_that_is_refused_at_start(monkeypatch, said):
     async def refuse():
         raise InvalidToken(f"{TOKEN} was rejected")
 
@@ -402,14 +402,13 @@ def test_a_token_that_is_refused_at_start(monkeypatch, caplog):
     app = application(monkeypatch, telegram_bot_token=TOKEN, webhook_url="https://faces.example.com")
     asyncio.run(asgi.connect(app))
     assert app.state.telegram_status == "refused"
-    (line,) = caplog.records
+    (line,) = said(asgi.log.name)
     assert line.levelname == "CRITICAL"
     assert TOKEN not in line.getMessage()
 
 
-def test_health_tells_when_somebody_else_took_the_updates_or_the_token_is_refused(monkeypatch, caplog):
+def test_health_tells_when_somebody_else_took_the_updates_or_the_token_is_refused(monkeypatch, said):
     """Who polls with the same token takes the webhook away first."""
-    caplog.set_level("INFO", asgi.log.name)
     monkeypatch.setattr(asgi, "WATCH_SECONDS", 0)
     ours = "https://faces.example.com/telegram"
     refused = InvalidToken("Unauthorized")
@@ -435,11 +434,11 @@ def test_health_tells_when_somebody_else_took_the_updates_or_the_token_is_refuse
         ["connected"] * 2 + ["elsewhere"] * 3 + ["connected"] + ["refused"] * 2 + ["connected", "elsewhere"]
     )
     assert seen == expected
-    levels = [line.levelname for line in caplog.records]
+    levels = [line.levelname for line in said(asgi.log.name)]
     assert levels == ["ERROR", "INFO", "CRITICAL", "INFO", "ERROR"]  # each time once
 
 
-def test_updates_that_telegram_could_not_deliver_are_told_once(monkeypatch, caplog):
+def test_updates_that_telegram_could_not_deliver_are_told_once(monkeypatch, said):
     monkeypatch.setattr(asgi, "WATCH_SECONDS", 0)
     settings = Settings(webhook_url="https://faces.example.com")
     now = datetime.now(UTC)
@@ -458,7 +457,7 @@ def test_updates_that_telegram_could_not_deliver_are_told_once(monkeypatch, capl
     state = SimpleNamespace(telegram=telegram, settings=settings, telegram_status="connected")
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(asgi.watch(SimpleNamespace(state=state)))
-    assert [line.args for line in caplog.records] == [
+    assert [line.args for line in said(asgi.log.name)] == [
         (f"Wrong response from the webhook at {time}",) for time in (times[1], times[3])
     ]
 

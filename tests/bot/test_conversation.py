@@ -392,9 +392,8 @@ def test_an_update_that_is_never_done_in_time_is_given_up(monkeypatch):
         assert [sent.text for sent in server.sent] == [replies.NOT_IN_TIME]
 
 
-def test_an_answer_that_telegram_never_takes_is_given_up(caplog):
+def test_an_answer_that_telegram_never_takes_is_given_up(said):
     """Else the picture would be fetched and analyzed for a day."""
-    caplog.set_level("INFO", "bot.journal")
 
     async def answer(update, context):
         raise NetworkError("Bad Gateway")
@@ -402,17 +401,16 @@ def test_an_answer_that_telegram_never_takes_is_given_up(caplog):
     with BotApi() as server:
         process(server, conversation.Redelivered, answer, times=conversation.TRIES)
         assert [sent.text for sent in server.sent] == [replies.TROUBLE]
-    outcomes = [line.split()[2:4] for line in caplog.messages]
+    outcomes = [line.getMessage().split()[2:4] for line in said("bot.journal")]
     assert outcomes == [["outcome=redelivered", "kind=NetworkError"]] * (conversation.TRIES - 1) + [
         ["outcome=failed", "kind=NetworkError"]
     ]
 
 
 @pytest.mark.parametrize("refusal", ["blocked", "chat not found"])
-def test_an_update_that_is_given_up_ends_though_its_person_can_t_be_told(monkeypatch, caplog, refusal):
+def test_an_update_that_is_given_up_ends_though_its_person_can_t_be_told(monkeypatch, said, refusal):
     """Else it would be worked on for a day."""
     monkeypatch.setattr(conversation.Redelivered, "work_seconds", 0.1)
-    caplog.set_level("INFO", "bot.journal")
 
     with BotApi() as server:
         if refusal != "blocked":
@@ -426,7 +424,7 @@ def test_an_update_that_is_given_up_ends_though_its_person_can_t_be_told(monkeyp
         process(server, conversation.Redelivered, answer, times=conversation.TRIES)
         assert server.sent == []
     kind = "Forbidden" if refusal == "blocked" else "BadRequest"
-    assert f"outcome=blocked kind={kind}" in caplog.messages[-1]
+    assert f"outcome=blocked kind={kind}" in said("bot.journal")[-1].getMessage()
 
 
 def test_an_update_that_is_given_up_comes_again_until_its_person_is_told(monkeypatch):

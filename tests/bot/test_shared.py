@@ -44,7 +44,7 @@ def test_a_crowd_that_waits_for_its_turn_is_not_a_redis_that_hangs(redis_server)
     asyncio.run(scenario())
 
 
-def test_a_connection_closed_while_idle_is_not_noticed(redis_server, caplog):
+def test_a_connection_closed_while_idle_is_not_noticed(redis_server, said):
     async def scenario():
         async with sharing(redis_server.url) as shared:
             await shared.ask(lambda redis: redis.set("x", 1), None)
@@ -52,7 +52,7 @@ def test_a_connection_closed_while_idle_is_not_noticed(redis_server, caplog):
             assert await shared.ask(lambda redis: redis.get("x"), None) == b"1"
 
     asyncio.run(scenario())
-    assert "away" not in caplog.text
+    assert not any("away" in record.getMessage() for record in said("bot.shared"))
 
 
 def test_a_full_redis_is_of_no_use(redis_server):
@@ -91,7 +91,7 @@ def test_heroku_s_redis_is_taken_as_it_is(tls_server):
     asyncio.run(scenario())
 
 
-def test_elsewhere_a_certificate_is_verified(tls_server, caplog):
+def test_elsewhere_a_certificate_is_verified(tls_server, said):
     async def scenario():
         shared = Shared(Settings(redis_url=tls_server.url))
         watch = asyncio.create_task(shared.watch())
@@ -101,6 +101,6 @@ def test_elsewhere_a_certificate_is_verified(tls_server, caplog):
         await shared.close()
 
     asyncio.run(scenario())
-    (line,) = (record.getMessage() for record in caplog.records if record.name == "bot.shared")
+    (line,) = (record.getMessage() for record in said("bot.shared"))
     assert "certificate verify failed" in line
     assert "pass-word" not in line

@@ -189,6 +189,11 @@ class BotApi(People):
     async def _close(self) -> None:
         await self._delivery.close()
         await self._runner.cleanup()
+        # Of requests whose client has gone aiohttp knows no more, and a delay of theirs may not be over.
+        abandoned = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in abandoned:
+            task.cancel()
+        await asyncio.gather(*abandoned, return_exceptions=True)
 
     async def _call(self, request: web.Request) -> web.StreamResponse:
         """A method of the Bot API."""
