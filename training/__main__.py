@@ -37,7 +37,8 @@ from training.ensemble import ensemble
 from training.evaluation import CALIBRATE, HEADLINE, REPORT, headlines
 from training.experiment import BALANCES, NETWORKS, Located, Recipe, run, score
 from training.export import model_of, read_records, record_of, serving_copy, task_of, write_record
-from training.fitting import SCHEDULES, Taught, claim, digest, fit
+from training.files import whole, write_json
+from training.fitting import SCHEDULES, Taught, claim, digest, epochs_fitted, fit
 from training.networks import blend, grow, precision, residual
 from training.tasks import NETWORK_OF, PRECISIONS, TASKS, Task
 from training.teachers import Ensemble, described, taught, teach
@@ -83,7 +84,7 @@ def train(options: argparse.Namespace) -> None:
     fitted, _, valid = parts
 
     # Network and training
-    finished = _is_finished(name, options)
+    finished = epochs_fitted(options.runs / name) >= _settings(name, options)["epochs"]
     network = serving_copy(_fitted(name, fitted, valid, options), task)
     history = _history(name, labelled, options)
     if finished and _goes_further(options.weights, task, history):
@@ -93,12 +94,6 @@ def train(options: argparse.Namespace) -> None:
 
     # Evaluate
     _ship(name, task, network, history, labelled, parts, options.weights)
-
-
-def _is_finished(name: str, options: argparse.Namespace) -> bool:
-    """Whether a fit has had all of its epochs."""
-    log = options.runs / name / "log.csv"
-    return log.exists() and len(log.read_text().splitlines()) > _settings(name, options)["epochs"]
 
 
 def _goes_further(weights: Path, task: Task, history: list[dict]) -> bool:
@@ -191,8 +186,8 @@ def _ship(
         for attribute in task.heads
     }
     measured, _ = _measure(records, network, labelled, valid)
-    weights.mkdir(parents=True, exist_ok=True)
-    network.save(weights / f"{name}.keras")
+    with whole(weights / f"{name}.keras") as part:  # the bot serves from there
+        network.save(part)
     for record in measured:
         write_record(record, weights)
     write_cards(weights)
@@ -272,7 +267,7 @@ def _measure(
     logits = {attribute: both.mean(axis=0) for attribute, both in looks.items()}
     seen_before = copied(valid[0].images, _seen(labelled, fits)[0].images)
     harder = {
-        condition: experiment.logits(network, task, (changed(*valid, condition), valid[1]))
+        condition: experiment.logits(network, task, (changed(*valid, condition, task.side), valid[1]))
         for condition in CONDITIONS
     }
     measured = []
@@ -392,7 +387,7 @@ def _fitted(name: str, faces: Located, valid: Located, options: argparse.Namespa
     claim(folder, settings | made | {"names": experiment.names_digest(faces)})
     if start and not (folder / "start.json").exists():  # `start` may be where the result goes
         shutil.copy(start / f"{name}.keras", folder / "start.keras")
-        (folder / "start.json").write_text(json.dumps(fits))
+        write_json(folder / "start.json", fits)
     elif start and not _is_or_follows(
         fits, json.loads((folder / "start.json").read_text()), name, options.seed
     ):

@@ -6,6 +6,7 @@ from pathlib import Path
 from inference.faces import EMOTIONS, MIRRORED_FACES
 from training.experiment import NETWORKS, unusual
 from training.export import FIGURES, read_figures, read_records
+from training.fitting import digest
 from training.tasks import TASKS
 
 AGE_COLUMNS = "group", "mean absolute error", "median", "right band", "inside range", "mean width", "faces"
@@ -45,8 +46,7 @@ these sets is in this repository.
   set was kept out of both sides. Which pictures are where is not in this repository: who divides the set anew
   measures these models on some that they were fitted to, and is told so.
 - 5 % of the training faces, chosen by a hash of their names, are kept from fitting. Temperatures and age
-  ranges are set on them and on nothing else. About one in ten of them, too, has a near copy among the faces
-  fitted to.
+  ranges are set on them and on nothing else, but for those that have a near copy among the faces fitted to.
 
 ## Limits
 
@@ -58,9 +58,9 @@ these sets is in this repository.
   person), and the old are few.
 - Groups differ: see the tables. `race` is UTKFace's own crude label, used here to show differences, never
   predicted.
-- Faces that are covered or far away are read less well, emotion in grainy photos, too: see the tables of
-  conditions, of which sunglasses and masks are drawn, as the data sets have hardly any. Of profiles and of
-  blurred faces there is no figure.
+- Faces that are covered, far away or grainy are read less well: see the tables of conditions, of
+  which sunglasses and masks are drawn, as the data sets have hardly any. Of profiles and of blurred faces
+  there is no figure.
 
 ## Not to be used for
 
@@ -83,7 +83,7 @@ FER+, and `utkface/{{train,valid}}/*.jpg`. The last command only measures. A sto
 STRANGE = "**It was fitted to other pictures than `train`, and may have seen some that it is measured on.**"
 LONGER = " The shipped model, above,\nwas fitted for longer; this table compares networks."
 KEPT = """\
-FIT8 is a copy of `weights`, made when the eighth fit of its card was its last, and so on.
+FIT{number} is a copy of `weights`, made when fit {number} of its card was the last, and so on.
 """
 MODELS = """\
 MODEL1 and so on are folders with models that were made by such commands, too; the records beside these cards
@@ -113,7 +113,8 @@ def cards(records: dict[str, dict], comparison: dict[str, dict], others: dict[st
     sections += [_others(others)] if others else []
     remark = REMARK if any(map(_seeds_differ, records.values())) else ""
     fits = [fit for record in records.values() for fit in record["trained"]["fits"]]
-    kept = KEPT if any("of" in fit for fit in fits) else ""
+    averages = [fit["of"] for fit in fits if "of" in fit]
+    kept = KEPT.format(number=averages[0][0]) if averages else ""
     kept += MODELS if any("ensemble" in fit for fit in fits) else ""
     shared = SHARED.format(commands=_commands(records), kept=kept, remark=remark)
     strange = any(record["valid"].get("other_pictures") for record in records.values())
@@ -274,7 +275,8 @@ def _others(others: dict[str, dict]) -> str:
         (
             f"`fit {fit['task']}{_options(fit['options'])}`",
             f"{fit['parameters']:,}",
-            "; ".join(f"{TITLES[key][0]} {TITLES[key][1](value)}" for key, value in fit["valid"].items()),
+            "; ".join(f"{TITLES[key][0]} {TITLES[key][1](value)}" for key, value in fit["valid"].items())
+            + _beginning(fit),
         )
         for fit in others.values()
     ]
@@ -285,6 +287,14 @@ By `python -m training`, with `--publish`; each is measured on the labels of its
 
 {table(("fit", "parameters", "on `valid`"), rows)}
 """
+
+
+def _beginning(fit: dict) -> str:
+    """A word on a model that a fit began with, where another is in its place by now."""
+    path = Path(fit["options"].get("pretrained", ""))
+    if not path.is_file() or digest(path.read_bytes()) == fit.get("begun with"):
+        return ""
+    return f"; begun with what `{path}` was before"
 
 
 def _options(options: dict) -> str:

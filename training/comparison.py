@@ -30,10 +30,9 @@ def compare(recipe: Recipe, networks: Sequence[str], data: Path, folder: Path, w
     """
     for network in networks:
         _usual(recipe, network)  # refuses what can't be fitted before the first is
-    comparison = read_figures("comparison", weights)
     common = {key: value for key, value in asdict(recipe).items() if key not in OWN}
     made = {"recipe": common} | ingredients(recipe)
-    known = comparison.get(recipe.task, {})
+    known = read_figures("comparison", weights).get(recipe.task, {})
     alike = {key: known.get(key) for key in made} == made
     rows = {
         network: row
@@ -52,8 +51,9 @@ def compare(recipe: Recipe, networks: Sequence[str], data: Path, folder: Path, w
             print(f"no longer compared, as fitted to other pictures than {network}: {', '.join(other)}")
         rows = {key: row for key, row in rows.items() if key not in other}
         rows[network] = told
-        comparison[recipe.task] = made | {"networks": rows}
-        write_figures("comparison", comparison, weights)
+        compared = {recipe.task: made | {"networks": rows}}
+        # Read anew, as another task may be compared meanwhile.
+        write_figures("comparison", read_figures("comparison", weights) | compared, weights)
         write_cards(weights)
     if diverged:
         raise FloatingPointError(f"the loss of {', '.join(diverged)} did not stay finite: lower --peak-rate")
@@ -67,7 +67,8 @@ def publish(name: str, record: dict, weights: Path) -> None:
         record: as of experiment.run.
     """
     task = record["recipe"]["task"]
-    told = _told(record) | {"task": task, "options": unusual(record["recipe"], task)}
+    recipe = Recipe(**record["recipe"])
+    told = _told(record) | ingredients(recipe) | {"task": task, "options": unusual(record["recipe"], task)}
     write_figures("others", read_figures("others", weights) | {name: told}, weights)
     write_cards(weights)
 

@@ -6,6 +6,9 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache as memoize
+from importlib.metadata import version
+from importlib.resources import files
 from itertools import compress
 from pathlib import Path
 
@@ -487,13 +490,13 @@ def locate(faces: Faces, cache: str, photos: bool = False) -> np.ndarray:
 
     Where it sees no face, a crop has its default points, as in serving, and a photo NOWHERE. They are kept by
     the digests of pictures, so that what is known is right wherever the pictures lie, and saved each
-    SAVE_SECONDS.
+    SAVE_SECONDS. What another detector found, as that of an earlier commit, is not taken for this one's.
 
     Args:
         cache: name of the set and split; its file is named by it.
         photos: the pictures are photos, whose largest face is looked for, not face crops.
     """
-    path = CACHE / f"landmarks-{slug(cache)}.npz"
+    path = landmarks_file(cache)
     known = {}
     if path.exists():
         with np.load(path) as stored:
@@ -509,6 +512,17 @@ def locate(faces: Faces, cache: str, photos: bool = False) -> np.ndarray:
                 saved = time.monotonic()
         _save(path, known)
     return np.stack([known[key] for key in digests])
+
+
+def landmarks_file(cache: str) -> Path:
+    """Where `locate` keeps what the present detector found in a set and split."""
+    return CACHE / f"landmarks-{slug(cache)}-{_detector_digest()}.npz"
+
+
+@memoize
+def _detector_digest() -> str:
+    code = (files("inference") / "detector.py").read_bytes()  # not imported, as TensorFlow need not be there
+    return hashlib.sha256(code + version("mtcnn").encode()).hexdigest()[:12]
 
 
 def slug(name: str) -> str:

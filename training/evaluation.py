@@ -383,4 +383,5 @@ def _error(errors: np.ndarray, inside: np.ndarray, widths: np.ndarray, hit: np.n
 
 
 def _rounded(value: float) -> float:
-    return round(float(value), 4)
+    """With more digits than anybody tells of it, so that rounding it again rounds as it would at once."""
+    return round(float(value), 6)

@@ -17,6 +17,7 @@ from training import classes
 from training.augmentation import LEVELS
 from training.baselines import BACKBONES, BASELINES, SMALLEST_SIDE, transfer
 from training.data import Faces, clean, dataset, locate, soften, somewhere
+from training.duplicates import copied
 from training.evaluation import CALIBRATE, REPORT
 from training.files import write_json
 from training.fitting import WEIGHT_DECAY, Crops, Taught, check_average, claim, digest, fit
@@ -416,6 +417,8 @@ def divided(recipe: Recipe, task: Task, data: Path) -> tuple[Located, Located, L
 def apart(train: Located, lists: Iterable[str | None]) -> tuple[Located, Located]:
     """Of the faces of `train`, those to fit to and those to calibrate on.
 
+    These have no copy among those, of which a network would be surer, unless all have one.
+
     Args:
         lists: files of the names of those to fit to, as `inspect` writes them, one for each fit that a model
             goes through; None fits to all others.
@@ -426,11 +429,13 @@ def apart(train: Located, lists: Iterable[str | None]) -> tuple[Located, Located
     faces, _ = train
     held_out = faces.calibration()
     wanted = ~held_out & np.any([clean(faces, names) for names in lists], axis=0)
+    fitted, calibration = taken(train, wanted), taken(train, held_out)
     if not wanted.any() or not held_out.any():
         raise ValueError(
             f"of {len(faces)} faces {wanted.sum()} are left to fit to and {held_out.sum()} to calibrate on"
         )
-    return taken(train, wanted), taken(train, held_out)
+    own = ~copied(calibration[0].images, fitted[0].images)
+    return fitted, taken(calibration, own) if own.any() else calibration
 
 
 def taken(located: Located, rows: np.ndarray | slice) -> Located:

@@ -19,7 +19,7 @@ def whole(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
-def write_json(path: Path, content: dict) -> None:
+def write_json(path: Path, content: dict | list) -> None:
     """Write JSON that people can read."""
     with whole(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n")

@@ -17,7 +17,7 @@ import numpy as np
 from inference.alignment import align, grey, standardize
 from training.augmentation import LEVELS, cover, disturb, jitter_template
 from training.data import Faces
-from training.files import whole
+from training.files import whole, write_json
 
 BATCH = 64  # faces
 WARM_UP = 0.1  # of all steps
@@ -296,7 +296,7 @@ class _StopEarly(keras.callbacks.Callback):
         return waited >= self._patience
 
 
-def _losses(log: Path, before: int) -> list[float]:
+def _losses(log: Path, before: float = math.inf) -> list[float]:
     """The validation loss of each epoch; the last line where a kill made it be fitted twice."""
     if not log.exists():
         return []
@@ -402,6 +402,11 @@ def fit(
         model.load_weights(best)
 
 
+def epochs_fitted(folder: Path) -> int:
+    """How many epochs the fit in a folder has had, whether it is over or not."""
+    return len(_losses(folder / "log.csv"))
+
+
 def check_average(average: float, steps: int) -> None:
     """Refuse a moving average that would reach back to where little was learnt.
 
@@ -438,8 +443,7 @@ def claim(folder: Path, settings: dict) -> None:
     """
     path = folder / "settings.json"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings))
+        write_json(path, settings)
         return
     kept = json.loads(path.read_text())
     names = [*settings, *sorted(kept.keys() - settings.keys() - {*KNOWN_LATER})]

@@ -97,9 +97,10 @@ class Finding:
 def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "residual") -> str:
     """Look through a data set and write what is found into runs/inspect-NAME.
 
-    Labels are doubted by networks that were fitted to other pictures: FOLDS fits of `epochs` epochs for each
-    thing that the labels tell, with a person and the copies of a photo in one fold; stopped, they are gone on
-    with. The others take a minute for 30,000 pictures whose landmarks are known, and are written before.
+    Labels are doubted by networks that were fitted to other pictures, of `train` alone, as who fits to
+    clean.txt measures on `valid`: FOLDS fits of `epochs` epochs for each thing that the labels tell, with a
+    person and the copies of a photo in one fold; stopped, they are gone on with. The others take a minute for
+    30,000 pictures whose landmarks are known, and are written before.
 
     Args:
         name: of training.data.dataset.
@@ -140,13 +141,13 @@ def inspect(name: str, data: Path, runs: Path, epochs: int, network: str = "resi
     located = taken((faces, landmarks), rows)
     fold_of = folds(_with_persons(faces, pairs)[rows], FOLDS, seed=0) if recipes else None
     for recipe in recipes:
-        _claim(recipe, located, fold_of, folder)  # before what others found is written over
+        _claim(recipe, located, splits[rows], fold_of, folder)  # before what others found is written over
     balance = _balance(faces.labels, AGE_BANDS if name in DATASETS else COARSE_BANDS)
     doubted: list[str] = []
     if not recipes or not (folder / "report.md").exists():  # the fits may be stopped
         report = _write(faces, splits, findings, doubted, balance, folder)
     for recipe in recipes:
-        said = _out_of_fold(recipe, located, fold_of, folder)
+        said = _out_of_fold(recipe, located, splits[rows], fold_of, folder)
         doubts = sorted(_doubtful(recipe.task, located[0], splits[rows], said), key=lambda found: found.score)
         # By rank, so that the worst of each task come first on the sheet.
         findings += [
@@ -285,17 +286,25 @@ def _differ(labels: dict[str, np.ndarray], rows: np.ndarray) -> str:
     return ", ".join(differences)
 
 
-def _claim(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: Path) -> None:
+def _claim(recipe: Recipe, located: Located, splits: np.ndarray, fold_of: np.ndarray, folder: Path) -> None:
     """Keep what the fits of _out_of_fold are made with, or refuse others than were made there before."""
     for fold in range(FOLDS):
-        names = names_digest(taken(located, fold_of != fold))
+        names = names_digest(_fitted_to(located, splits, fold_of != fold))
         claim(folder / f"{recipe.task}-{fold}", settings_of(recipe) | {"names": names})
 
 
-def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: Path) -> np.ndarray:
+def _fitted_to(located: Located, splits: np.ndarray, outside: np.ndarray) -> Located:
+    """Those of `train` outside a fold."""
+    return taken(located, outside & (splits == "train"))
+
+
+def _out_of_fold(
+    recipe: Recipe, located: Located, splits: np.ndarray, fold_of: np.ndarray, folder: Path
+) -> np.ndarray:
     """What networks that were fitted to other pictures say of each.
 
     Args:
+        splits: (n,) of SPLITS.
         fold_of: (n,) int, 0 to FOLDS - 1.
 
     Returns:
@@ -306,7 +315,7 @@ def _out_of_fold(recipe: Recipe, located: Located, fold_of: np.ndarray, folder: 
     for fold in range(FOLDS):
         inside = fold_of == fold
         path = folder / f"{name}-{fold}"
-        others, part = taken(located, ~inside), taken(located, inside)
+        others, part = _fitted_to(located, splits, ~inside), taken(located, inside)
         if not (path / "logits.npy").exists():
             keras.utils.set_random_seed(fold)
             with precision(recipe.precision):

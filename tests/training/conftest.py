@@ -8,7 +8,7 @@ import pytest
 
 from inference.alignment import default_points
 from inference.faces import EMOTIONS
-from training.data import FERPLUS_COLUMNS, Faces
+from training.data import FERPLUS_COLUMNS, Faces, landmarks_file
 from training.duplicates import pixel_digest
 
 SIDE = 48  # pixels
@@ -66,7 +66,8 @@ def _write_data(root, counts) -> None:
             path = root / "data/utkface" / split / f"{age}_{gender}_{race}_{row}.jpg"
             digests["utkface"].append(_write_picture(path, image, cv2.IMREAD_COLOR_RGB))
         for dataset, column in digests.items():
-            np.savez(root / "runs" / f"landmarks-{dataset}-{split}.npz", digests=column, landmarks=landmarks)
+            file = root / landmarks_file(f"{dataset}-{split}")
+            np.savez(file, digests=column, landmarks=landmarks)
     with (root / "data/fer2013/fer2013new.csv").open("w", newline="") as file:
         fields = ("Image name", *FERPLUS_COLUMNS, "contempt", "unknown", "NF")
         table = csv.DictWriter(file, fields, restval=0)

@@ -11,6 +11,7 @@ from training.conditions import CONDITIONS
 from training.evaluation import HEADLINE, REPORT, headlines
 from training.experiment import NETWORKS, Recipe
 from training.export import FIGURES, read_figures, read_records
+from training.fitting import digest
 
 WEIGHTS = Path(__file__).parents[2] / "weights"
 CALIBRATION = {"emotion": {"temperature": 0.91}, "gender": {"temperature": 1.37}, "age": {"tail": 0.085}}
@@ -172,6 +173,16 @@ def test_conditions_of_photos_are_told(records):
         assert f"| {condition} | {age['mae']:.2f} ({age['low']:.2f} to" in text
 
 
+def test_a_fit_tells_whether_what_it_began_with_is_still_there(tmp_path):
+    model = tmp_path / "emotion.keras"
+    model.write_bytes(b"a model")
+    fit = {"task": "emotion", "parameters": 9, "valid": {"macro_f1": 0.5}}
+    fit |= {"options": {"pretrained": str(model)}, "begun with": digest(b"a model")}
+    assert "| macro F1 0.500 |" in cards({}, {}, {"fit": fit})
+    model.write_bytes(b"another")
+    assert f"| macro F1 0.500; begun with what `{model}` was before |" in cards({}, {}, {"fit": fit})
+
+
 def test_the_commands_that_make_them_are_told(records):
     expected = """\
     python -m training traits --data DIR --seed 3 --epochs 9
@@ -197,7 +208,7 @@ def test_the_commands_that_make_them_are_told(records):
     assert f"seed 4, crops of 40 pixels, {weighed}, 25% of it mixed with what it started from" in text
     assert "seed 5, to the faces of `clean.txt`, in float32" in text
     assert "then the mean of what fits 3, 4 and 6 left, then" in text
-    assert "FIT8 is a copy" in text
+    assert "FIT3 is a copy of `weights`, made when fit 3 of its card was the last" in text
     assert "seed 9, 80% of its targets from an ensemble of 2 models like it" in text
     assert "MODEL1 and so on are folders" in text
     assert "seed 6, on jax, 50% of its targets from larger networks that had not seen the face" in text

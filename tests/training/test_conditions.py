@@ -19,8 +19,8 @@ def _texture(channels):
     return np.random.default_rng(0).integers(60, 190, shape, dtype=np.uint8)
 
 
-def _pixels(condition, image):
-    first, second = changed(*_faces(image), condition).images
+def _pixels(condition, image, side=SIDE):
+    first, second = changed(*_faces(image), condition, side).images
     assert first.shape == second.shape == image.shape
     assert first.dtype == np.uint8
     return first.astype(float)
@@ -32,7 +32,7 @@ def test_only_pictures_change_and_those_given_stay(condition, channels):
     image = _texture(channels)
     faces, landmarks = _faces(image)
     before = image.copy()
-    other = changed(faces, landmarks, condition)
+    other = changed(faces, landmarks, condition, SIDE)
     np.testing.assert_array_equal(image, before)
     assert not np.array_equal(other.images[0], image)
     assert list(other.names) == ["one", "two"]
@@ -56,6 +56,13 @@ def test_grain_is_the_same_each_time():
     np.testing.assert_array_equal(grainy, _pixels("grainy", flat))
 
 
+@pytest.mark.parametrize("side", [SIDE // 4, SIDE // 2, SIDE, 2 * SIDE])
+def test_grain_is_as_strong_in_any_crop(side):
+    grainy = _pixels("grainy", np.full((SIDE, SIDE, 3), 128, np.uint8), side).astype(np.uint8)
+    landmarks = TEMPLATE * SIDE + 0.3  # the pixels of picture and crop do not fall together
+    assert 8 < align(grainy, landmarks, side).std() < 15
+
+
 def test_few_pixels_are_left_of_a_crop():
     """As much detail as a crop of FEW_PIXELS has, and the face where it was."""
     rng = np.random.default_rng(0)
@@ -71,7 +78,7 @@ def test_few_pixels_are_left_of_a_crop():
 def test_a_face_that_is_small_already_stays():
     small = align(_texture(1), TEMPLATE * SIDE, FEW_PIXELS)
     faces = Faces(np.array(["one"]), [small], {})
-    (same,) = changed(faces, TEMPLATE[None] * FEW_PIXELS, f"{FEW_PIXELS} pixels large").images
+    (same,) = changed(faces, TEMPLATE[None] * FEW_PIXELS, f"{FEW_PIXELS} pixels large", SIDE).images
     np.testing.assert_array_equal(same, small)
 
 

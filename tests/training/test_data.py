@@ -11,6 +11,7 @@ from inference.faces import EMOTIONS
 from training import data
 from training.data import (
     Faces,
+    landmarks_file,
     locate,
     pixel_digest,
     read_fer2013,
@@ -340,7 +341,19 @@ def test_landmarks_found_before_a_stop_are_kept(tmp_path, looked_at, monkeypatch
             locate(_levels(1, 2, 3), "some")
     assert locate(_levels(1, 2, 3), "some")[:, 0, 0].tolist() == [1, 2, 3]
     assert looked_at == [3]
-    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["landmarks-some.npz"]
+    assert [*(tmp_path / "runs").iterdir()] == [landmarks_file("some")]
+
+
+def test_what_another_detector_found_is_not_taken_for_this_one_s(looked_at, monkeypatch):
+    locate(_levels(1), "some")
+    with monkeypatch.context() as patch:
+        patch.setattr(data, "version", lambda package: "9.9")
+        data._detector_digest.cache_clear()
+        locate(_levels(1), "some")
+        assert looked_at == [1, 1]
+    data._detector_digest.cache_clear()
+    locate(_levels(1), "some")
+    assert looked_at == [1, 1]
 
 
 def test_caches_by_name_are_left_alone(tmp_path, looked_at):

@@ -10,7 +10,7 @@ from inference.alignment import default_points
 from inference.faces import EMOTIONS
 from training import inspection
 from training.__main__ import main
-from training.data import FERPLUS_COLUMNS, NOWHERE, Faces
+from training.data import FERPLUS_COLUMNS, NOWHERE, Faces, landmarks_file
 from training.duplicates import folds, pixel_digest
 from training.experiment import Recipe
 from training.tasks import age_distributions
@@ -46,7 +46,7 @@ def _write(root):
             digests.append(pixel_digest(cv2.cvtColor(picture, cv2.COLOR_GRAY2RGB)))
         (root / "runs").mkdir(exist_ok=True)
         landmarks = np.stack([default_points(48, 48) + 1] * len(names))
-        np.savez(root / "runs" / f"landmarks-mine-{split}.npz", digests=digests, landmarks=landmarks)
+        np.savez(root / landmarks_file(f"mine-{split}"), digests=digests, landmarks=landmarks)
 
 
 def _spoil(root):
@@ -144,9 +144,10 @@ def _locate(faces, *_):
 def fits(tmp_path, monkeypatch):
     """The reports as they were when each fit to SoF began; in place of fits, what is told is what labels say.
 
-    But for one picture that is labelled sad and told to be happy. Nobody fitted to is told of.
+    But for one picture that is labelled sad and told to be happy. Nobody fitted to is told of, and no picture
+    of `valid` fitted to.
     """
-    rng = np.random.default_rng(0)
+    rng, measured_on = np.random.default_rng(0), set()
     persons = [f"Per{chr(65 + number)}" for number in range(14)] + ["AnnE"]
     for number, person in enumerate(persons):
         for take, emotion in enumerate(["no", "hp", "sd", "sr", "sd"]):
@@ -154,12 +155,14 @@ def fits(tmp_path, monkeypatch):
             path = (
                 tmp_path / "data/sof" / split / f"{person}_{take}_f_30_i_fr_nc_{emotion}_2016_1_e0_nl_o.jpg"
             )
+            measured_on |= {path.name} if split == "valid" else set()
             path.parent.mkdir(parents=True, exist_ok=True)
             cv2.imwrite(str(path), cv2.resize(rng.integers(0, 256, (8, 8, 3), np.uint8), (64, 48)))
     began, fitted = [], set()
 
     def fit(network, batches, *_):
         began.append((tmp_path / "runs/inspect-sof/report.md").read_text())
+        assert not measured_on & set(batches._faces.names)
         fitted.clear()
         fitted.update(batches._faces.labels["group"])
 
@@ -355,10 +358,12 @@ def test_nobody_doubts_what_a_copy_of_it_was_fitted_to(tmp_path, monkeypatch):
     monkeypatch.setattr(inspection, "answers", answer)
     landmarks = np.stack([default_points(48, 48)] * count)
     recipe = Recipe("gender", "six_conv_narrow", epochs=1)
-    inspection._claim(recipe, (faces, landmarks), fold_of, tmp_path)
-    said = inspection._out_of_fold(recipe, (faces, landmarks), fold_of, tmp_path)
+    divided = np.where(copies == 3, "valid", "train"), fold_of  # split and fold
+    inspection._claim(recipe, (faces, landmarks), *divided, tmp_path)
+    said = inspection._out_of_fold(recipe, (faces, landmarks), *divided, tmp_path)
     assert len(fitted) == inspection.FOLDS
     np.testing.assert_allclose(said[:, 1], 1 / (1 + np.exp(-(np.arange(count) - 20.5) / 10)))
     np.testing.assert_allclose(said.sum(axis=1), 1)
-    inspection._out_of_fold(recipe, (faces, landmarks), fold_of, tmp_path)
+    inspection._out_of_fold(recipe, (faces, landmarks), *divided, tmp_path)
     assert len(fitted) == inspection.FOLDS  # answers are kept
+    assert set().union(*fitted) == set(np.flatnonzero(copies != 3).tolist())  # valid is only asked about

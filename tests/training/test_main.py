@@ -19,7 +19,7 @@ from training.__main__ import _is_or_follows, _parser, _seen, _task, main
 from training.augmentation import LEVELS
 from training.cards import STRANGE
 from training.conditions import CONDITIONS
-from training.data import locate, read_ferplus
+from training.data import landmarks_file, locate, read_ferplus
 from training.evaluation import CALIBRATE
 from training.fitting import digest
 from training.networks import precision, residual
@@ -63,7 +63,7 @@ def place(tmp_path_factory, write_data):
             patch.delitem(CONDITIONS, condition)
         write_data(root, COUNTS)
         for dataset in ("fer2013", "utkface"):  # the last of their landmarks are found, as on a fresh machine
-            _forget_landmarks(root / f"runs/landmarks-{dataset}-valid.npz", 2)
+            _forget_landmarks(root / landmarks_file(f"{dataset}-valid"), 2)
         for name in SHIPPED:
             main([name, *FIT])
         yield root
