@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -251,19 +252,19 @@ def soak(fleet: Fleet, minutes: float) -> Record:
     """Run the load and the faults, wait for the last answer, and judge."""
     record, updates, over = Record(), {}, threading.Event()
     seconds = 60 * minutes
-    threads = [
-        threading.Thread(target=break_things, args=(fleet, record, over, seconds - LAST_FAULT_SECONDS)),
-        threading.Thread(target=watch_health, args=(fleet, record, over)),
-        threading.Thread(target=watch_memory, args=(fleet, record, over, seconds)),
-    ]
     kinds = mixture()
     names, shares = list(kinds), [share for share, _ in kinds.values()]
     people = itertools.count(4_000_001)
     deadline, minute, delivery = time.monotonic() + seconds, 0, None
-    for thread in threads:
-        thread.start()
+    threads = ThreadPoolExecutor(3)
+    beside = [
+        threads.submit(break_things, fleet, record, over, seconds - LAST_FAULT_SECONDS),
+        threads.submit(watch_health, fleet, record, over),
+        threads.submit(watch_memory, fleet, record, over, seconds),
+    ]
     try:
         while time.monotonic() < deadline:
+            raise_errors(beside)
             if len(fleet.telegram.pending) < MOST_PENDING:
                 (name,) = random.choices(names, shares)
                 update = send(fleet, name, kinds[name][1], next(people))
@@ -281,11 +282,18 @@ def soak(fleet: Fleet, minutes: float) -> Record:
         fleet.telegram.wait_for(lambda: not fleet.telegram.pending, LAST_ANSWER_SECONDS)
     finally:
         over.set()
-        for thread in threads:
-            thread.join()
+        threads.shutdown()
+    raise_errors(beside)
     collect(fleet, record, updates)
     judge(fleet, record, updates)
     return record
+
+
+def raise_errors(jobs: list[Future[None]]) -> None:
+    """Let the run end as those of its threads that are over did, such as by a dyno that does not stop."""
+    for job in jobs:
+        if job.done():
+            job.result()
 
 
 def report(fleet: Fleet, record: Record, minutes: float) -> str:
