@@ -1,8 +1,10 @@
 """How gunicorn serves bot.asgi, in the Procfile, the Dockerfile and `python -m bot` alike."""
 
+import sys
+
 from gunicorn import glogging
+from gunicorn.asgi import protocol as connections  # `protocol` is a setting
 from gunicorn.asgi import websocket
-from gunicorn.asgi.protocol import ASGIProtocol
 from gunicorn.workers import gasgi
 
 from bot.settings import FRAME_BYTES, load
@@ -11,6 +13,9 @@ FORCED_AFTER = 24  # seconds from SIGTERM until what still hangs on a connection
 REQUEST_SECONDS = 10  # from a connection's begin until the head of its first request is there
 LINGER = 1  # seconds from SIGTERM until idle connections are closed: a request may be on its way on them
 MAX_UNREAD = 64 * 1024  # bytes of answers to pings
+READ_SECONDS = 10  # in which who is sent something must have read READ_BYTES of it, or the rest
+READ_BYTES = 50_000
+CONNECTIONS = 500  # at most: each has a descriptor, of which a process may have 1,024 on many machines
 
 settings = load()  # here, so that a wrong setting stops the start with its one sentence
 
@@ -20,7 +25,7 @@ class Worker(gasgi.ASGIWorker):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.idle: set[Connection] = set()
+        self.idle: dict[Connection, None] = {}  # the longest first
 
     def handle_exit_signal(self):
         self.asgi.state.stopping = self.loop.time()
@@ -34,25 +39,59 @@ class Worker(gasgi.ASGIWorker):
             connection._keepalive_timeout()
 
 
-class Connection(ASGIProtocol):
+class Connection(connections.ASGIProtocol):
     """Tells the worker while it is idle; gunicorn would wait for it when it stops, and for a first request
-    for ever."""
+    for ever. Nor would it limit how many there are, and how long an answer may lie in memory unread."""
+
+    _reading = None  # looks whether an answer is read
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        self.worker.idle.add(self)
+        if self.worker.nr_conns > CONNECTIONS:
+            longest = next(iter(self.worker.idle), self)
+            self.worker.idle.pop(longest, None)
+            longest.transport.abort()
+        self.worker.idle[self] = None
         self._keepalive_handle = self.worker.loop.call_later(REQUEST_SECONDS, self._keepalive_timeout)
 
+    def connection_lost(self, exc):
+        self._stop_looking()
+        super().connection_lost(exc)
+
     def _arm_keepalive_timer(self):
-        self.worker.idle.add(self)
+        self.worker.idle[self] = None
         super()._arm_keepalive_timer()
 
     def _cancel_keepalive_timer(self):
-        self.worker.idle.discard(self)
+        self.worker.idle.pop(self, None)
         super()._cancel_keepalive_timer()
+
+    def pause_writing(self):
+        self._look_on()
+        super().pause_writing()
+
+    def resume_writing(self):
+        self._stop_looking()
+        super().resume_writing()
+
+    def _look_on(self):
+        unread = self.transport.get_write_buffer_size()
+        self._reading = self.worker.loop.call_later(READ_SECONDS, self._look_again, unread)
+
+    def _look_again(self, before):
+        if before - self.transport.get_write_buffer_size() < READ_BYTES:
+            self.transport.abort()
+        else:
+            self._look_on()
+
+    def _stop_looking(self):
+        if self._reading:
+            self._reading.cancel()
 
 
 gasgi.ASGIProtocol = Connection  # looked up there for each connection
+# Large answers go by write(), too: up to Python 3.13.1 writelines() never pauses writing (CVE-2024-12254).
+connections._NO_COPY_BODY_SIZE = sys.maxsize
 
 
 class Log(glogging.Logger):

@@ -8,7 +8,6 @@ import logging
 import math
 import re
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -35,10 +34,11 @@ from bot import __version__, journal, logs, replies
 from bot.admission import Admission, Busy, Finished
 from bot.albums import Albums
 from bot.conversation import ALLOWED_UPDATES, BUDGET_SECONDS, build_application
-from bot.limits import Limits, SlowDown, counted
+from bot.limits import Limits, SlowDown
 from bot.live import Live
 from bot.settings import LIVE_PATH, WEBHOOK_PATH, Settings, load
 from bot.shared import Shared
+from bot.uploads import Full, Uploads
 from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.pool import AnalysisError, Pool
 from inference.words import describe
@@ -60,10 +60,7 @@ CHANGES = {
     "elsewhere": (logging.ERROR, "Telegram sends updates elsewhere; a restart brings them back"),
     "refused": (logging.CRITICAL, "Telegram accepts TELEGRAM_BOT_TOKEN no longer; only the demo page works"),
 }
-UPLOAD_SECONDS = 100  # for a photo to reach the demo page over a slow line
-UPLOADS = 4  # at once on the demo page, each in memory
-UPLOADS_AN_ADDRESS = 2  # of those, so that one that only seems to send shuts nobody out
-PAGE_PHOTOS = 3  # of those, analyzed or waiting for it; Telegram's photos have their own bound
+PAGE_PHOTOS = 3  # of the demo page, analyzed or waiting for it; Telegram's photos have their own bound
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -88,7 +85,7 @@ def create_application(settings: Settings) -> Starlette:
         routes=[
             Route("/", page),
             Route("/about", about),
-            Route("/analyze", analyze, methods=["POST"]),
+            Route("/analyze", analyze, methods=["POST"], middleware=[Middleware(Placed)]),
             Route("/healthz", health),
             Route("/metrics", metrics),
             Route(LIVE_PATH, live_page),
@@ -105,9 +102,10 @@ def create_application(settings: Settings) -> Starlette:
     app.state.limits = Limits(settings, app.state.shared)
     app.state.admission = Admission(settings.max_in_flight, app.state.shared)
     app.state.live = Live(settings)
-    app.state.uploads = Counter()  # by address
+    app.state.uploads = Uploads()
     app.state.page_photos = asyncio.Semaphore(PAGE_PHOTOS)
     app.state.at_work: set[asyncio.Task] = set()
+    app.state.told_of_strangers = False
     app.state.telegram = None  # the bot, once it is connected
     app.state.telegram_status = "off"
     app.state.stopping = None  # when SIGTERM came, in the event loop's time; see gunicorn.conf.py
@@ -241,7 +239,7 @@ async def webhook(request: Request) -> Response:
     except TooLarge:
         return PlainTextResponse("too large", 413)
     except ClientDisconnect:
-        return GONE
+        return PlainTextResponse("cut off", 400)
     except (ValueError, TypeError, KeyError, RecursionError):
         return PlainTextResponse("not an update", 400)
     if state.telegram is None or state.stopping is not None:
@@ -291,38 +289,33 @@ async def deliver(app: Starlette, update: Update) -> None:
 async def analyze(request: Request) -> Response:
     """The demo page's photo: the body's bytes in, JSON with the faces and the annotated photo out."""
     state = request.app.state
-    address, uploads = client_address(request, state.settings.routers), state.uploads
-    full = uploads.total() >= UPLOADS or uploads[address] >= UPLOADS_AN_ADDRESS
-    if full or state.stopping is not None:  # which does not count, as the page asks again by itself
-        journal.turned_away("page", "busy")
-        return busy()
-    with counted(uploads, address, 1):
-        try:
-            await state.limits.address(address)
-        except SlowDown as refusal:
-            journal.turned_away("page", "slowed")
-            pause = {"Retry-After": str(math.ceil(refusal.seconds))}
-            return JSONResponse({"error": replies.PAGE_SLOWED}, 429, pause)
-        with journal.entry("page") as entry:
-            return await analyze_upload(request, entry)
+    try:
+        await state.limits.address(client_address(request, state.settings.routers))
+    except SlowDown as refusal:
+        journal.turned_away("page", "slowed")
+        pause = {"Retry-After": str(math.ceil(refusal.seconds))}
+        return JSONResponse({"error": replies.PAGE_SLOWED}, 429, pause)
+    with journal.entry("page") as entry:
+        return await analyze_upload(request, entry)
 
 
 async def analyze_upload(request: Request, entry: journal.Entry) -> Response:
     """Read a photo from the request's body, analyze it, and answer in JSON."""
     state = request.app.state
+    # Not 408, after which browsers send the whole photo once more by themselves, without a word.
+    too_slow = JSONResponse({"error": replies.SLOW_UPLOAD}, 503)
     try:
-        async with asyncio.timeout(UPLOAD_SECONDS):
+        async with state.uploads.coming():
             with entry.stage("upload"):
                 data = await read_body(request, MAX_BYTES)
-    except ClientDisconnect:
+    except ClientDisconnect:  # which gunicorn also says of one that sends nothing for half a minute
         entry.end("blocked", "gone")
-        return GONE
+        return too_slow
     except TooLarge:
         return refusal(Reason.TOO_MANY_BYTES, entry)
     except TimeoutError:
         entry.end("refused", "slow_upload")
-        # Not 408, after which browsers send the whole photo once more by themselves, without a word.
-        return JSONResponse({"error": replies.SLOW_UPLOAD}, 503)
+        return too_slow
     start = time.perf_counter()
     try:
         async with asyncio.timeout(BUDGET_SECONDS), state.page_photos:
@@ -400,7 +393,14 @@ async def live_page(request: Request) -> Response:
 async def live_stream(socket: WebSocket) -> None:
     """The WebSocket of that page."""
     state = socket.app.state
-    if not state.settings.live_sessions or not is_at_home(socket, state.settings.address):
+    at_home = is_at_home(socket, state.settings.address)
+    if not at_home and not state.told_of_strangers:
+        log.warning(
+            "a camera's WebSocket from a page of another address was refused; if that page is this service's "
+            "own, set WEBHOOK_URL, or have the proxy in front pass the Host header on"
+        )
+        state.told_of_strangers = True
+    if not state.settings.live_sessions or not at_home:
         await socket.close()  # before it is accepted, so that it is refused with 403
         return
     await state.live.serve(socket, client_address(socket, state.settings.routers), state.pool)
@@ -453,9 +453,6 @@ async def failed(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": replies.TROUBLE}, 500, HEADERS)
 
 
-GONE = Response(status_code=400)  # nobody is there to read it
-
-
 class TooLarge(Exception):
     """The body is longer than it may be."""
 
@@ -490,8 +487,30 @@ def refusal(reason: Reason, entry: journal.Entry) -> Response:
     return JSONResponse({"error": replies.REFUSALS[reason]}, REFUSAL_STATUS.get(reason, 422))
 
 
+class Placed:
+    """Takes up room for a photo of the demo page until its answer has been read."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = HTTPConnection(scope)
+        state, length = request.app.state, request.headers.get("Content-Length")
+        place = state.uploads.place(
+            client_address(request, state.settings.routers), int(length) if length else MAX_BYTES
+        )
+        try:
+            if state.stopping is not None:
+                raise Full
+            with place:
+                await self._app(scope, receive, send)
+        except Full:  # which does not count, as the page asks again by itself
+            journal.turned_away("page", "busy")
+            await busy()(scope, receive, send)
+
+
 class DefaultHeaders:
-    """Adds HEADERS to every answer that has none of its own."""
+    """Adds HEADERS to every answer that has none of its own, and takes the body from answers to HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -502,6 +521,8 @@ class DefaultHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+            elif message["type"] == "http.response.body" and scope["method"] == "HEAD":
+                message = message | {"body": b""}  # of which gunicorn would warn
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)

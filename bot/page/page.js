@@ -3,6 +3,7 @@
 
 import { announce, capitalized, copy, loadAbout, percent } from "./shared.js";
 
+const MOST_SECONDS = 240; // for a photo and its answer; the server itself gives a photo 100 to come
 const MOST_TRIES = 10; // of one photo, while the server asks us to come back later
 const LONGEST_PAUSE = 60; // seconds that we are willing to wait when the server asks for it
 const HEALTH_INTERVAL = 2; // seconds between two looks at whether the models are ready
@@ -72,6 +73,8 @@ async function analyze(file, onUpload, signal) {
     request.onload = resolve;
     request.onerror = () =>
       reject(new Failure("The photo could not be sent. Check your connection.", true, RETRY_SECONDS));
+    request.timeout = 1000 * MOST_SECONDS;
+    request.ontimeout = request.onerror;
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort());
     request.send(content);

@@ -22,13 +22,16 @@ from PIL import Image
 from redis import Redis
 from starlette.applications import Starlette
 from starlette.requests import Request
+from starlette.responses import Response
 from telegram import WebhookInfo
 from telegram.error import BadRequest, InvalidToken, NetworkError, RetryAfter
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from bot import __version__, asgi, journal, replies
+from bot import __version__, asgi, journal, replies, uploads
 from bot.asgi import client_address
 from bot.settings import Settings
+from bot.uploads import Uploads
 from inference.errors import MAX_BYTES, PhotoError, Reason
 from inference.pool import AnalysisError
 from tests.bot.conftest import ask, measure
@@ -97,17 +100,49 @@ def test_the_page_s_bad_photos_are_refused_in_words(service, content, status, wo
 
 def test_a_photo_that_comes_too_slowly_is_not_asked_for_again(monkeypatch):
     """A browser would send it again by itself after a 408, and the page after a Retry-After."""
-    monkeypatch.setattr(asgi, "UPLOAD_SECONDS", 0.05)
+    monkeypatch.setattr(uploads, "SECONDS", 0.05)
 
     async def nothing_more() -> None:
         await asyncio.sleep(60)
 
-    request = Request({"type": "http", "headers": [], "app": SimpleNamespace(state=None)}, nothing_more)
-    with journal.entry("page") as entry:
-        answer = asyncio.run(asgi.analyze_upload(request, entry))
+    answer = upload(nothing_more)
     assert answer.status_code == 503
     assert "Retry-After" not in answer.headers
     assert json.loads(answer.body) == {"error": replies.SLOW_UPLOAD}
+
+
+def test_who_sends_nothing_for_half_a_minute_is_told():
+    """gunicorn says then that they have gone; but a phone may only have lost its line for a while."""
+
+    async def gone() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    answer = upload(gone)
+    assert (answer.status_code, json.loads(answer.body)) == (503, {"error": replies.SLOW_UPLOAD})
+
+
+def upload(receive) -> Response:
+    """What the demo page is answered whose photo comes by this."""
+    app = SimpleNamespace(state=SimpleNamespace(uploads=Uploads()))
+    with journal.entry("page") as entry:
+        return asyncio.run(
+            asgi.analyze_upload(Request({"type": "http", "headers": [], "app": app}, receive), entry)
+        )
+
+
+def test_what_only_asks_for_the_head_gets_no_body_and_no_line_in_the_log(service):
+    for path in ("/healthz", "/about", "/nothing"):
+        assert httpx.head(service.url + path).content == b""
+    assert "no-body" not in service.log.read_text()
+
+
+def test_a_camera_of_another_page_is_refused_and_the_operator_told_why_once(tmp_path):
+    service = start_service(tmp_path / "log")
+    service.wait_until(lambda health: health["status"])
+    for _ in range(2):
+        with pytest.raises(InvalidStatus, match="403"):
+            connect(f"ws{service.url[4:]}/live/stream", origin="https://faces.example.com")
+    assert service.log.read_text().count("have the proxy in front pass the Host header on") == 1
 
 
 def test_pages_and_scripts_are_asked_for_anew_after_a_deploy(service):
@@ -220,11 +255,9 @@ def test_an_error_of_its_own_is_told_without_what_is_inside(monkeypatch):
 def test_uploads_at_once_are_few_and_those_turned_away_do_not_count(monkeypatch):
     """The page sends them again by itself."""
     app = application(monkeypatch, failing(PhotoError(Reason.EMPTY)), page_photos_a_minute=1)
-    app.state.uploads["others"] = asgi.UPLOADS
-    assert [ask(app, "POST", "/analyze", content=b"x").status_code for _ in range(2)] == [503, 503]
-    app.state.uploads.clear()
+    with app.state.uploads.place("127.0.0.1", MAX_BYTES):
+        assert [ask(app, "POST", "/analyze", content=b"x").status_code for _ in range(2)] == [503, 503]
     assert [ask(app, "POST", "/analyze", content=b"x").status_code for _ in range(2)] == [422, 429]
-    assert app.state.uploads.total() == 0
 
 
 @pytest.mark.parametrize(
@@ -466,7 +499,7 @@ def test_who_only_seems_to_send_shuts_nobody_else_out(bot, astronaut):
     port = urlsplit(bot.url).port
     head = "POST /analyze HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.66\r\nContent-Length: 9\r\n\r\n"
     with ExitStack() as silent:
-        for _ in range(asgi.UPLOADS_AN_ADDRESS):
+        for _ in range(uploads.PLACES_AN_ADDRESS):
             upload = silent.enter_context(socket.create_connection(("127.0.0.1", port)))
             upload.sendall(head.encode())
 
@@ -479,12 +512,83 @@ def test_who_only_seems_to_send_shuts_nobody_else_out(bot, astronaut):
         assert post("198.51.100.7") == 200
 
 
+def start_altered(folder: Path, **numbers: int) -> Service:
+    """A service with other numbers in gunicorn.conf.py."""
+    config = (ROOT / "gunicorn.conf.py").read_text()
+    for name, number in numbers.items():
+        config, found = re.subn(rf"^{name} = [\d_]+", f"{name} = {number}", config, flags=re.MULTILINE)
+        assert found == 1
+    altered = folder / "gunicorn.conf.py"
+    altered.write_text(config)
+    command = ["gunicorn", "--config", str(altered), "bot.asgi:application"]
+    return start_service(folder / "log", command, DYNO="web.1")
+
+
+def test_an_answer_that_nobody_reads_takes_up_room_and_is_let_go_of(tmp_path):
+    service = start_altered(tmp_path, READ_SECONDS=3)
+    service.wait_until(lambda health: health["models_ready"])
+    noise = np.random.default_rng(0).integers(0, 256, (2800, 2800, 3), np.uint8)
+    photo = encode(noise, quality=90)  # whose answer is more than Linux keeps itself, 4 MB
+    head = "POST /analyze HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 203.0.113.66\r\n"
+    head += f"Content-Length: {len(photo)}\r\n\r\n"
+
+    def post() -> int:
+        headers = {"X-Forwarded-For": "203.0.113.66"}
+        return httpx.post(f"{service.url}/analyze", content=b"x", headers=headers, timeout=30).status_code
+
+    with ExitStack() as clients:
+        unread = []
+        for _ in range(uploads.PLACES_AN_ADDRESS):
+            client = clients.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.settimeout(30)
+            client.connect(("127.0.0.1", urlsplit(service.url).port))
+            client.sendall(head.encode() + photo)
+            unread.append(client)
+        assert unread[0].recv(12) == b"HTTP/1.1 200"
+        assert post() == 503  # the other photo is at work, or its answer unread, too
+        deadline = time.monotonic() + 30
+        while post() == 503 and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert post() == 415
+        assert is_closed(unread[0])
+
+
+def is_closed(client: socket.socket) -> bool:
+    """Whether a connection ends once what has been sent on it is read."""
+    try:
+        while client.recv(2**20):
+            pass
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+    return True
+
+
+def test_connections_are_few_and_the_longest_idle_ones_make_room(tmp_path):
+    service = start_altered(tmp_path, CONNECTIONS=20)
+    service.wait_until(lambda health: health["status"])
+    with ExitStack() as clients:
+        idle = []
+        for _ in range(40):
+            client = clients.enter_context(
+                socket.create_connection(("127.0.0.1", urlsplit(service.url).port))
+            )
+            client.settimeout(10)
+            client.sendall(b"HEAD /about HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 200"
+            idle.append(client)
+        assert httpx.get(f"{service.url}/about").status_code == 200
+        assert is_closed(idle[0])
+        idle[-1].settimeout(1)
+        assert not is_closed(idle[-1])
+
+
 def test_it_ends_in_time_though_somebody_holds_a_connection_open(tmp_path):
     config = (ROOT / "gunicorn.conf.py").read_text()
     forced_after = int(re.search(r"FORCED_AFTER = (\d+)", config)[1])
-    sooner = tmp_path / "gunicorn.conf.py"
-    sooner.write_text(re.sub(r"(FORCED_AFTER|REQUEST_SECONDS) = \d+", r"\1 = 3", config))
-    service = start_service(tmp_path / "log", ["gunicorn", "--config", str(sooner), "bot.asgi:application"])
+    service = start_altered(tmp_path, FORCED_AFTER=3, REQUEST_SECONDS=3)
     service.wait_until(lambda health: health["models_ready"])
     address = "127.0.0.1", urlsplit(service.url).port
     with socket.create_connection(address) as silent:
