@@ -15,7 +15,6 @@ LINGER = 1  # seconds from SIGTERM until idle connections are closed: a request 
 MAX_UNREAD = 64 * 1024  # bytes of answers to pings
 READ_SECONDS = 10  # in which who is sent something must have read READ_BYTES of it, or the rest
 READ_BYTES = 50_000
-CONNECTIONS = 500  # at most: each has a descriptor, of which a process may have 1,024 on many machines
 
 settings = load()  # here, so that a wrong setting stops the start with its one sentence
 
@@ -41,13 +40,13 @@ class Worker(gasgi.ASGIWorker):
 
 class Connection(connections.ASGIProtocol):
     """Tells the worker while it is idle; gunicorn would wait for it when it stops, and for a first request
-    for ever. Nor would it limit how many there are, and how long an answer may lie in memory unread."""
+    for ever. Nor would it keep to worker_connections, or limit how long an answer lies in memory unread."""
 
     _reading = None  # looks whether an answer is read
 
     def connection_made(self, transport):
         super().connection_made(transport)
-        if self.worker.nr_conns > CONNECTIONS:
+        if self.worker.nr_conns > self.worker.worker_connections:
             longest = next(iter(self.worker.idle), self)
             self.worker.idle.pop(longest, None)
             longest.transport.abort()
@@ -129,6 +128,7 @@ worker_class = Worker
 logger_class = Log
 bind = f"0.0.0.0:{settings.port}"
 workers = 1  # python-telegram-bot keeps its state per process; scale with more dynos
+worker_connections = 500  # each has a descriptor, of which a process may have 1,024 on many machines
 loglevel = settings.log_level.lower()
 graceful_timeout = 28  # seconds: 25 for work in flight, 3 to leave; the platform kills 30 s after SIGTERM
 timeout = 30  # seconds without a heartbeat of the event loop

@@ -138,7 +138,7 @@ def _data(
     """The faces of `train`; and those of them to fit to, those to calibrate on, and `valid`.
 
     Args:
-        lists: of experiment.apart.
+        lists: of experiment.learnt.
     """
     labelled = experiment.read(task, "train", data)
     return labelled, (*experiment.apart(labelled, lists), experiment.read(task, "valid", data))
@@ -225,8 +225,7 @@ def _seen(labelled: Located, fits: list[dict]) -> Located:
     if others := [fit["clean"] for fit in fits if "clean" in fit and not _is_as_it_was(fit)]:
         print(f"{', '.join(others)}: no longer as it was, so copies of faces are looked for in all of train")
         lists = [None]
-    fitted, _ = experiment.apart(labelled, lists)
-    return fitted
+    return experiment.learnt(labelled, lists)
 
 
 def _lists(fits: list[dict]) -> list[str | None]:
@@ -298,7 +297,7 @@ def try_fit(options: argparse.Namespace) -> None:
 def teachers(options: argparse.Namespace) -> None:
     """Networks that each leave out a part of the faces, and what they say of it."""
     task = TASKS[options.network]
-    faces, _ = experiment.apart(experiment.read(task, "train", options.data), [options.clean])
+    faces = experiment.learnt(experiment.read(task, "train", options.data), [options.clean])
     folder = options.runs / (options.name or f"teachers-{options.network}-{options.seed}")
     teach(
         options.network,

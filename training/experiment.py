@@ -415,27 +415,39 @@ def divided(recipe: Recipe, task: Task, data: Path) -> tuple[Located, Located, L
 
 
 def apart(train: Located, lists: Iterable[str | None]) -> tuple[Located, Located]:
-    """Of the faces of `train`, those to fit to and those to calibrate on.
+    """Of the faces of `train`, those to fit to, as of `learnt`, and those to calibrate on.
 
     These have no copy among those, of which a network would be surer, unless all have one.
+    """
+    wanted, held_out = _sides(train[0], lists)
+    fitted, calibration = taken(train, wanted), taken(train, held_out)
+    own = ~copied(calibration[0].images, fitted[0].images)
+    return fitted, taken(calibration, own) if own.any() else calibration
+
+
+def learnt(train: Located, lists: Iterable[str | None]) -> Located:
+    """The faces of `train` that are fitted to.
 
     Args:
-        lists: files of the names of those to fit to, as `inspect` writes them, one for each fit that a model
-            goes through; None fits to all others.
+        lists: files of their names, as `inspect` writes them, one for each fit that a model goes through;
+            None fits to all but those to calibrate on.
 
     Raises:
         ValueError: too few are named, or there, for both.
     """
-    faces, _ = train
+    wanted, _ = _sides(train[0], lists)
+    return taken(train, wanted)
+
+
+def _sides(faces: Faces, lists: Iterable[str | None]) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) bool each: the faces to fit to, and those that are kept for calibration."""
     held_out = faces.calibration()
     wanted = ~held_out & np.any([clean(faces, names) for names in lists], axis=0)
-    fitted, calibration = taken(train, wanted), taken(train, held_out)
     if not wanted.any() or not held_out.any():
         raise ValueError(
             f"of {len(faces)} faces {wanted.sum()} are left to fit to and {held_out.sum()} to calibrate on"
         )
-    own = ~copied(calibration[0].images, fitted[0].images)
-    return fitted, taken(calibration, own) if own.any() else calibration
+    return wanted, held_out
 
 
 def taken(located: Located, rows: np.ndarray | slice) -> Located:

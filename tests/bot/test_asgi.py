@@ -566,7 +566,7 @@ def is_closed(client: socket.socket) -> bool:
 
 
 def test_connections_are_few_and_the_longest_idle_ones_make_room(tmp_path):
-    service = start_altered(tmp_path, CONNECTIONS=20)
+    service = start_altered(tmp_path, worker_connections=20)
     service.wait_until(lambda health: health["status"])
     with ExitStack() as clients:
         idle = []
